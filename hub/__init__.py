@@ -1,0 +1,4 @@
+"""Do it: listen, send, store, watch, show.
+
+Never: a decision that could be pure (that is `routing`).
+"""

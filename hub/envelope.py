@@ -1,0 +1,34 @@
+"""The OCPI envelope, made in one place: every body of ours is one (R-006, R-184)."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from config.ocpi import MethodNotAllowed, OCPIError, Overloaded, format_time
+
+
+def envelope(data: Any = None, *, status_code: int = 1000, message: str = "Success", has_data: bool = False) -> bytes:
+    """Give an envelope as bytes; `data` is left out when there is none (R-185)."""
+    content: dict[str, Any] = {}
+    if has_data or data is not None:
+        content["data"] = data
+    # Some members fail when status_message is absent, so it never is.
+    content |= {"status_code": status_code, "status_message": message, "timestamp": format_time(datetime.now(UTC))}
+    return orjson.dumps(content)
+
+
+def success(data: Any, headers: dict[str, str]) -> web.Response:
+    """Answer 1000 with data."""
+    return web.Response(body=envelope(data), headers=headers)
+
+
+def failure(error: OCPIError, headers: dict[str, str]) -> web.Response:
+    """Turn an error of ours into its answer."""
+    if isinstance(error, MethodNotAllowed) and error.allow:
+        headers["Allow"] = ", ".join(error.allow)
+    if isinstance(error, Overloaded):
+        headers["Retry-After"] = str(error.retry_after_seconds)
+    body = envelope(status_code=error.status_code, message=error.message)
+    return web.Response(status=error.http_status, body=body, headers=headers)

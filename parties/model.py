@@ -1,0 +1,134 @@
+"""What the hub knows about those connected to it: platforms, their roles, endpoints and switches."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from config.ocpi import ConnectionStatus, InterfaceRole, PartyID
+from parties.tokens import Secret, write_authorization
+
+PlatformState = Literal["planned", "registered", "unregistered"]
+PartyState = Literal["invited", "claimed", "dropped"]
+TokenKind = Literal["invitation", "current", "previous", "offered"]
+"""invitation: a CREDENTIALS_TOKEN_A. offered: sent in a POST or PUT of ours that is still open. previous: replaced by
+current, valid until current is first used (T-006)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """A party in one role: what OCPI calls a CredentialsRole."""
+
+    party: PartyID
+    role: str
+    state: PartyState = "claimed"
+    """invited: may be registered; claimed: in the platform's credentials; dropped: was, and a later PUT left it out."""
+    suspended: bool = False
+    """Set by the hub's operator."""
+    business_details: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """The triple that one platform at most can hold (R-084)."""
+        return (*self.party.key, self.role)
+
+    def __str__(self) -> str:
+        return f"{self.party}:{self.role}"
+
+
+@dataclass(frozen=True, slots=True)
+class Switches:
+    """How one platform deviates, as the operator set it with `party set`."""
+
+    token: Literal["auto", "base64", "raw"] = "auto"  # noqa: S105
+    """How to send credentials tokens to it; auto: as learnt at registration."""
+    foreign_owner: bool = False
+    """Whether it may push with another owner than itself in the URL (some put the receiver there)."""
+    origins: tuple[str, ...] = ()
+    """Further origins (https://host:port) of this platform, for its response_urls."""
+    endpoints: Mapping[str, str] = field(default_factory=dict)
+    """Endpoint URLs in place of, or beside, those it publishes: `commands:RECEIVER` to URL."""
+
+
+@dataclass(frozen=True)
+class Platform:
+    """A system connected to the hub, serving one or more parties in one or more roles."""
+
+    id: int
+    name: str
+    state: PlatformState
+    roles: tuple[Role, ...]
+    version: str | None = None
+    versions_url: str | None = None
+    published: Mapping[tuple[str, InterfaceRole], str] = field(default_factory=dict)
+    """Endpoint URLs as its version details give them."""
+    token: Secret | None = None
+    """The credentials token the hub sends to it."""
+    token_base64: bool = True
+    """What it was learnt to understand: Base64 (as OCPI says) or the raw token."""
+    switches: Switches = field(default_factory=Switches)
+    details_url: str | None = None
+
+    @cached_property
+    def endpoints(self) -> Mapping[tuple[str, InterfaceRole], str]:
+        """Where each module's interface is called: as published, unless the operator set another URL."""
+        urls = dict(self.published)
+        for name, url in self.switches.endpoints.items():
+            module, _, interface = name.partition(":")
+            urls[(module, "SENDER" if interface == "SENDER" else "RECEIVER")] = url
+        return urls
+
+    @cached_property
+    def origins(self) -> frozenset[str]:
+        """Where this platform's credentials token may be sent (R-036)."""
+        urls = [self.versions_url, self.details_url, *self.endpoints.values(), *self.switches.origins]
+        return frozenset(origin_of(url) for url in urls if url)
+
+    @cached_property
+    def parties(self) -> Mapping[tuple[str, str], PartyID]:
+        """The parties it speaks for, in the letters registered."""
+        return {role.party.key: role.party for role in self.roles if role.state == "claimed"}
+
+    @cached_property
+    def authorization(self) -> str | None:
+        """The Authorization header of every request to it."""
+        return write_authorization(self.token, token_base64=self.sends_base64) if self.token else None
+
+    @property
+    def sends_base64(self) -> bool:
+        """Whether tokens go to it in Base64."""
+        return self.token_base64 if self.switches.token == "auto" else self.switches.token == "base64"  # noqa: S105
+
+    def status_of(self, role: Role) -> ConnectionStatus:
+        """Give a role's status as HubClientInfo knows it (R-210)."""
+        if role.suspended or role.state == "dropped" or self.state == "unregistered":
+            return ConnectionStatus.SUSPENDED
+        if self.state == "planned" or role.state == "invited":
+            return ConnectionStatus.PLANNED
+        return ConnectionStatus.CONNECTED
+
+    def __str__(self) -> str:
+        return self.name or ", ".join(str(role) for role in self.roles) or f"platform {self.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What a credentials token presented to the hub opens."""
+
+    platform: Platform
+    kind: TokenKind
+
+    @property
+    def is_registered(self) -> bool:
+        """Whether it opens functional modules; else versions and credentials only (R-032)."""
+        return self.kind in ("current", "previous") and self.platform.state == "registered"
+
+
+def origin_of(url: str) -> str:
+    """Give scheme, host and port of a URL in one spelling. Raises ValueError for no absolute HTTP URL."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"{url!r} is no absolute http or https URL")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"{parts.scheme}://{host}:{parts.port or (443 if parts.scheme == 'https' else 80)}"

@@ -1,0 +1,185 @@
+-- Every statement about platforms, their parties, endpoints and credentials tokens.
+
+-- generation --
+-- How often anything that routing needs has changed.
+SELECT number
+FROM routing_generation;
+
+-- platforms --
+-- Every platform.
+SELECT id, name, state, version, versions_url, details_url, outbound_token, token_base64, switches
+FROM platform
+ORDER BY id;
+
+-- endpoints --
+-- Every endpoint of every platform.
+SELECT platform_id, module, role, url
+FROM endpoint;
+
+-- parties --
+-- Every party in every role, in the order they were first named.
+SELECT platform_id, country_code, party_id, role, state, suspended, business_details
+FROM party
+ORDER BY platform_id, upper(country_code), upper(party_id), role;
+
+-- tokens --
+-- What each presented token opens, expired invitations left out.
+SELECT digest, platform_id, kind
+FROM inbound_token
+WHERE expires_at IS NULL OR expires_at > now();
+
+-- knows_token --
+-- Whether one of these digests is known.
+SELECT EXISTS (
+    SELECT
+    FROM inbound_token
+    WHERE digest = ANY ($1::bytea[]) AND (expires_at IS NULL OR expires_at > now())
+);
+
+-- lock_platform --
+-- One platform, locked against every other change until the transaction ends.
+SELECT id, name, state, version, versions_url, details_url, outbound_token, token_base64, switches
+FROM platform
+WHERE id = $1
+FOR UPDATE;
+
+-- lock_members --
+-- Keep other transactions from naming parties meanwhile: who holds what is decided by one at a time.
+SELECT pg_advisory_xact_lock(78257204);
+
+-- add_platform --
+-- A new platform, planned.
+INSERT INTO platform (name)
+VALUES ($1)
+RETURNING id;
+
+-- set_state --
+-- A platform's state; the rest stays.
+UPDATE platform
+SET state = $2, changed_at = now()
+WHERE id = $1;
+
+-- set_name --
+-- What the operator calls a platform.
+UPDATE platform
+SET name = $2, changed_at = now()
+WHERE id = $1;
+
+-- register_platform --
+-- A finished handshake: where the platform is and how to speak to it.
+UPDATE platform
+SET state = 'registered', version = $2, versions_url = $3, details_url = $4, outbound_token = $5, token_base64 = $6,
+    changed_at = now()
+WHERE id = $1;
+
+-- unregister_platform --
+-- After DELETE credentials or removal: nothing is left to call it with.
+UPDATE platform
+SET state = 'unregistered', outbound_token = NULL, changed_at = now()
+WHERE id = $1;
+
+-- reseal_token --
+-- The same outbound token, sealed with the current key.
+UPDATE platform
+SET outbound_token = $2
+WHERE id = $1;
+
+-- set_switches --
+-- How one platform deviates.
+UPDATE platform
+SET switches = $2, changed_at = now()
+WHERE id = $1;
+
+-- drop_endpoints --
+-- All endpoints of one platform.
+DELETE FROM endpoint
+WHERE platform_id = $1;
+
+-- add_endpoint --
+-- One endpoint of a platform's version details.
+INSERT INTO endpoint (platform_id, module, role, url)
+VALUES ($1, $2, $3, $4)
+ON CONFLICT (platform_id, module, role) DO NOTHING;
+
+-- put_party --
+-- A party in a role, new or again; a suspension by the operator stays.
+INSERT INTO party (platform_id, country_code, party_id, role, state, business_details)
+VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (upper(country_code), upper(party_id), role) DO UPDATE
+SET platform_id = excluded.platform_id, country_code = excluded.country_code, party_id = excluded.party_id,
+    state = excluded.state, business_details = excluded.business_details;
+
+-- drop_invited_parties --
+-- The roles that were invited and never registered.
+DELETE FROM party
+WHERE platform_id = $1 AND state = 'invited';
+
+-- drop_party --
+-- A role that the platform's credentials no longer have.
+UPDATE party
+SET state = 'dropped'
+WHERE platform_id = $1 AND upper(country_code) = upper($2) AND upper(party_id) = upper($3) AND role = $4;
+
+-- release_party --
+-- A role that an unregistered platform no longer needs, so that another may have it.
+DELETE FROM party
+WHERE platform_id = $1 AND upper(country_code) = upper($2) AND upper(party_id) = upper($3) AND role = $4;
+
+-- suspend_party --
+-- Whether the operator lets a party take part.
+UPDATE party
+SET suspended = $4
+WHERE upper(country_code) = upper($1) AND upper(party_id) = upper($2) AND ($3::text IS NULL OR role = $3)
+RETURNING platform_id, country_code, party_id, role;
+
+-- add_token --
+-- A token by which a platform is recognised, in place of one of the same kind.
+INSERT INTO inbound_token (platform_id, kind, digest, expires_at)
+VALUES ($1, $2, $3, $4)
+ON CONFLICT (platform_id, kind) DO UPDATE
+SET digest = excluded.digest, expires_at = excluded.expires_at;
+
+-- drop_tokens --
+-- Some kinds of a platform's tokens.
+DELETE FROM inbound_token
+WHERE platform_id = $1 AND kind = ANY ($2::text[]);
+
+-- demote_token --
+-- The token just presented, as the previous one.
+UPDATE inbound_token
+SET kind = 'previous'
+WHERE platform_id = $1 AND digest = ANY ($2::bytea[]);
+
+-- promote_offered --
+-- The token that the other side has accepted, as the current one.
+UPDATE inbound_token
+SET kind = 'current'
+WHERE platform_id = $1 AND kind = 'offered';
+
+-- current_to_previous --
+-- The current token, as the previous one.
+UPDATE inbound_token
+SET kind = 'previous'
+WHERE platform_id = $1 AND kind = 'current';
+
+-- token_kind --
+-- What one of these digests opens at this platform, if anything.
+SELECT kind
+FROM inbound_token
+WHERE platform_id = $1 AND digest = ANY ($2::bytea[]) AND (expires_at IS NULL OR expires_at > now());
+
+-- put_alias --
+-- A URL of a party that was too long to be sealed into one of ours.
+INSERT INTO stored_alias (id, packed, expires_at)
+VALUES ($1, $2, $3);
+
+-- get_alias --
+-- What such a URL stands for.
+SELECT packed
+FROM stored_alias
+WHERE id = $1 AND (expires_at IS NULL OR expires_at > now());
+
+-- drop_expired_aliases --
+-- Those whose time is over.
+DELETE FROM stored_alias
+WHERE expires_at < now();

@@ -1,0 +1,268 @@
+"""Platforms and parties in the database. The caller opens the transaction where more than one step belongs together."""
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from functools import cache
+from importlib import resources
+from uuid import UUID
+
+import asyncpg
+import orjson
+from asyncpg.pool import PoolConnectionProxy
+
+from config.ocpi import InterfaceRole, PartyID
+from parties.model import Access, PartyState, Platform, PlatformState, Role, Switches, TokenKind
+from parties.tokens import Secret, SecretKeys
+
+Connection = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
+
+
+@cache
+def queries() -> Mapping[str, str]:
+    """Give every statement of queries.sql by its name."""
+    text = resources.files("parties").joinpath("queries.sql").read_text()
+    _, *parts = re.split(r"^-- (\w+) --$", text, flags=re.MULTILINE)
+    return {name: statement.strip() for name, statement in zip(parts[::2], parts[1::2], strict=True)}
+
+
+async def read_generation(connection: Connection) -> int:
+    """Give the count of changes to anything that routing needs."""
+    return int(await connection.fetchval(queries()["generation"]))
+
+
+async def read_members(connection: Connection, keys: SecretKeys) -> tuple[int, list[Platform], dict[bytes, Access]]:
+    """Read all platforms and what each token opens, at one moment, with the count of changes then."""
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        generation = await read_generation(connection)
+        endpoints: dict[int, dict[tuple[str, InterfaceRole], str]] = {}
+        for row in await connection.fetch(queries()["endpoints"]):
+            endpoints.setdefault(row["platform_id"], {})[(row["module"], row["role"])] = row["url"]
+        roles: dict[int, list[Role]] = {}
+        for row in await connection.fetch(queries()["parties"]):
+            roles.setdefault(row["platform_id"], []).append(
+                Role(
+                    PartyID(row["country_code"], row["party_id"]),
+                    row["role"],
+                    state=row["state"],
+                    suspended=row["suspended"],
+                    business_details=orjson.loads(row["business_details"]),
+                )
+            )
+        platforms = [
+            _platform(row, keys, tuple(roles.get(row["id"], ())), endpoints.get(row["id"], {}))
+            for row in await connection.fetch(queries()["platforms"])
+        ]
+        by_id = {platform.id: platform for platform in platforms}
+        access = {
+            row["digest"]: Access(by_id[row["platform_id"]], row["kind"])
+            for row in await connection.fetch(queries()["tokens"])
+        }
+    return generation, platforms, access
+
+
+def _platform(
+    row: asyncpg.Record,
+    keys: SecretKeys,
+    roles: tuple[Role, ...],
+    endpoints: Mapping[tuple[str, InterfaceRole], str],
+) -> Platform:
+    sealed = row["outbound_token"]
+    return Platform(
+        id=row["id"],
+        name=row["name"],
+        state=row["state"],
+        roles=roles,
+        version=row["version"],
+        versions_url=row["versions_url"],
+        details_url=row["details_url"],
+        published=endpoints,
+        token=keys.open_token(sealed, row["id"]) if sealed else None,
+        token_base64=row["token_base64"],
+        switches=read_switches(row["switches"]),
+    )
+
+
+def read_switches(text: str) -> Switches:
+    """Read a platform's switches as stored."""
+    values = orjson.loads(text)
+    return Switches(
+        token=values.get("token", "auto"),
+        foreign_owner=values.get("foreign_owner", False),
+        origins=tuple(values.get("origins", ())),
+        endpoints=values.get("endpoints", {}),
+    )
+
+
+async def set_switches(connection: Connection, platform_id: int, switches: Switches) -> None:
+    """Store how one platform deviates."""
+    values = {
+        "token": switches.token,
+        "foreign_owner": switches.foreign_owner,
+        "origins": list(switches.origins),
+        "endpoints": dict(switches.endpoints),
+    }
+    await connection.execute(queries()["set_switches"], platform_id, orjson.dumps(values).decode())
+
+
+async def knows_token(connection: Connection, digests: Iterable[bytes]) -> bool:
+    """Whether one of these digests is a known token's."""
+    return bool(await connection.fetchval(queries()["knows_token"], list(digests)))
+
+
+async def lock_members(connection: Connection) -> None:
+    """Wait for and hold the right to decide who holds which party, until the transaction ends."""
+    await connection.execute(queries()["lock_members"])
+
+
+async def lock_platform(connection: Connection, platform_id: int) -> PlatformState | None:
+    """Hold one platform until the transaction ends, and give its state; None when it is gone."""
+    row = await connection.fetchrow(queries()["lock_platform"], platform_id)
+    return row["state"] if row else None
+
+
+async def token_kind(connection: Connection, platform_id: int, digests: Iterable[bytes]) -> TokenKind | None:
+    """Give what one of these digests opens at this platform."""
+    kind: TokenKind | None = await connection.fetchval(queries()["token_kind"], platform_id, list(digests))
+    return kind
+
+
+async def add_platform(connection: Connection, name: str) -> int:
+    """Add a planned platform and give its id."""
+    return int(await connection.fetchval(queries()["add_platform"], name))
+
+
+async def set_name(connection: Connection, platform_id: int, name: str) -> None:
+    """Store what the operator calls a platform."""
+    await connection.execute(queries()["set_name"], platform_id, name)
+
+
+async def set_state(connection: Connection, platform_id: int, state: PlatformState) -> None:
+    """Store a platform's state."""
+    await connection.execute(queries()["set_state"], platform_id, state)
+
+
+async def put_roles(connection: Connection, platform_id: int, roles: Iterable[Role], state: PartyState) -> None:
+    """Store a platform's parties and roles in this state."""
+    for role in roles:
+        await connection.execute(
+            queries()["put_party"],
+            platform_id,
+            role.party.country_code,
+            role.party.party_id,
+            role.role,
+            state,
+            orjson.dumps(dict(role.business_details)).decode(),
+        )
+
+
+async def drop_invited(connection: Connection, platform_id: int) -> None:
+    """Forget the roles that were invited and never registered."""
+    await connection.execute(queries()["drop_invited_parties"], platform_id)
+
+
+async def drop_role(connection: Connection, platform_id: int, role: Role) -> None:
+    """Note that a platform's credentials no longer have this role."""
+    await connection.execute(
+        queries()["drop_party"], platform_id, role.party.country_code, role.party.party_id, role.role
+    )
+
+
+async def release_role(connection: Connection, platform_id: int, role: Role) -> None:
+    """Take a role from an unregistered platform, so that another may hold it."""
+    await connection.execute(
+        queries()["release_party"], platform_id, role.party.country_code, role.party.party_id, role.role
+    )
+
+
+async def suspend(connection: Connection, party: PartyID, role: str | None, *, suspended: bool) -> int:
+    """Suspend or resume a party, in one role or in all; give how many roles that were."""
+    rows = await connection.fetch(queries()["suspend_party"], party.country_code, party.party_id, role, suspended)
+    return len(rows)
+
+
+async def register(
+    connection: Connection,
+    platform_id: int,
+    *,
+    version: str,
+    versions_url: str,
+    details_url: str,
+    sealed_token: bytes,
+    token_base64: bool,
+    endpoints: Mapping[tuple[str, InterfaceRole], str],
+) -> None:
+    """Store what a finished handshake said of a platform."""
+    await connection.execute(
+        queries()["register_platform"], platform_id, version, versions_url, details_url, sealed_token, token_base64
+    )
+    await connection.execute(queries()["drop_endpoints"], platform_id)
+    await connection.executemany(
+        queries()["add_endpoint"], [(platform_id, module, role, url) for (module, role), url in endpoints.items()]
+    )
+
+
+async def unregister(connection: Connection, platform_id: int) -> None:
+    """Forget a platform's credentials and endpoints; its parties stay known, as suspended (T-090)."""
+    await connection.execute(queries()["unregister_platform"], platform_id)
+    await connection.execute(queries()["drop_endpoints"], platform_id)
+    await drop_tokens(connection, platform_id, "invitation", "current", "previous", "offered")
+
+
+async def reseal_tokens(connection: Connection, keys: SecretKeys) -> None:
+    """Seal every outbound token with the current key, so that an old key is needed for old URLs only."""
+    for row in await connection.fetch(queries()["platforms"]):
+        if row["outbound_token"] and not keys.is_current(row["outbound_token"], row["id"]):
+            token = keys.open_token(row["outbound_token"], row["id"])
+            await connection.execute(queries()["reseal_token"], row["id"], keys.seal_token(token, row["id"]))
+
+
+async def add_token(
+    connection: Connection,
+    platform_id: int,
+    kind: TokenKind,
+    token: Secret,
+    keys: SecretKeys,
+    expires_at: datetime | None = None,
+) -> None:
+    """Recognise a token from now on, in place of the platform's earlier one of that kind."""
+    digest = keys.digests(token.reveal())[0]
+    await connection.execute(queries()["add_token"], platform_id, kind, digest, expires_at)
+
+
+async def drop_tokens(connection: Connection, platform_id: int, *kinds: TokenKind) -> None:
+    """Recognise a platform's tokens of these kinds no more."""
+    await connection.execute(queries()["drop_tokens"], platform_id, list(kinds))
+
+
+async def keep_as_previous(connection: Connection, platform_id: int, digests: Iterable[bytes]) -> None:
+    """Let the token just presented go on being valid until its successor is used; drop all others (R-072)."""
+    digests = list(digests)
+    kind = await token_kind(connection, platform_id, digests)
+    if kind == "current":
+        await drop_tokens(connection, platform_id, "previous")
+        await connection.execute(queries()["demote_token"], platform_id, digests)
+    await drop_tokens(connection, platform_id, "current", "invitation", "offered")
+
+
+async def accept_offered(connection: Connection, platform_id: int) -> None:
+    """Make the token that the other side has accepted the current one, the current one the previous."""
+    await drop_tokens(connection, platform_id, "previous", "invitation")
+    await connection.execute(queries()["current_to_previous"], platform_id)
+    await connection.execute(queries()["promote_offered"], platform_id)
+
+
+async def put_alias(connection: Connection, alias_id: UUID, packed: bytes, expires_at: datetime | None) -> None:
+    """Store a URL of a party that was too long to be sealed into one of ours."""
+    await connection.execute(queries()["put_alias"], alias_id, packed, expires_at)
+
+
+async def get_alias(connection: Connection, alias_id: UUID) -> bytes | None:
+    """Give a stored alias, or None when there is none or its time is over."""
+    packed: bytes | None = await connection.fetchval(queries()["get_alias"], alias_id)
+    return packed
+
+
+async def drop_expired_aliases(connection: Connection) -> None:
+    """Forget stored aliases whose time is over."""
+    await connection.execute(queries()["drop_expired_aliases"])

@@ -1,0 +1,4 @@
+"""Where does this message go, and what changes on the way?
+
+Never: HTTP, SQL, a clock or randomness. Pure functions on bytes and values.
+"""

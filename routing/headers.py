@@ -1,0 +1,110 @@
+"""Header fields onward to the receiver and back to the requester: allow-lists, never the other side's minus some."""
+
+from collections.abc import Iterable, Mapping
+
+from config.ocpi import (
+    AUTHORIZATION,
+    CORRELATION_ID,
+    FROM_COUNTRY,
+    FROM_PARTY,
+    LIMIT,
+    REQUEST_ID,
+    TO_COUNTRY,
+    TO_PARTY,
+    TOTAL_COUNT,
+    PartyID,
+)
+from routing.message import Headers
+
+_PASSED_ON = ("Accept", "traceparent", "tracestate")
+_NEVER_PASSED_ON = frozenset(
+    name.lower()
+    for name in (
+        AUTHORIZATION,
+        REQUEST_ID,
+        CORRELATION_ID,
+        TO_COUNTRY,
+        TO_PARTY,
+        FROM_COUNTRY,
+        FROM_PARTY,
+        "Connection",
+        "Content-Length",
+        "Content-Type",
+        "Cookie",
+        "Expect",
+        "Host",
+        "Keep-Alive",
+        "Proxy-Authorization",
+        "TE",
+        "Trailer",
+        "Transfer-Encoding",
+        "Upgrade",
+        "Accept-Encoding",
+        "Content-Encoding",
+    )
+)
+_RELAYED = (TOTAL_COUNT, LIMIT, "Retry-After")
+
+
+def check_forward_headers(names: Iterable[str]) -> tuple[str, ...]:
+    """Give the further headers to pass on. Raises ValueError for one that is the hub's own business."""
+    names = tuple(names)
+    for name in names:
+        if name.lower() in _NEVER_PASSED_ON:
+            raise ValueError(f"forward_headers: {name} is never passed on, it belongs to one connection")
+    return names
+
+
+def onward_headers(
+    incoming: Headers,
+    *,
+    authorization: str,
+    sender: PartyID,
+    receiver: PartyID,
+    request_id: str,
+    correlation_id: str,
+    has_body: bool,
+    accept_encoding: str,
+    further: tuple[str, ...] = (),
+) -> list[tuple[str, str]]:
+    """Give the header fields of a forwarded request.
+
+    OCPI 2.2.1, Unique message IDs: a new X-Request-ID, the same X-Correlation-ID; Party to Party via Hub: the same
+    OCPI-to and OCPI-from that came in (R-100). Authorization is the hub's for this receiver (R-035).
+    """
+    fields = [
+        (AUTHORIZATION, authorization),
+        (REQUEST_ID, request_id),
+        (CORRELATION_ID, correlation_id),
+        (TO_COUNTRY, receiver.country_code),
+        (TO_PARTY, receiver.party_id),
+        (FROM_COUNTRY, sender.country_code),
+        (FROM_PARTY, sender.party_id),
+        ("Accept-Encoding", accept_encoding),
+    ]
+    if has_body:
+        fields.append(("Content-Type", incoming.get("Content-Type") or "application/json"))
+    for name in (*_PASSED_ON, *further):
+        value = incoming.get(name)
+        if value is not None:
+            fields.append((name, value))
+    return fields
+
+
+def answer_headers(
+    *, request_id: str, correlation_id: str, to: PartyID | None, sender: PartyID | None
+) -> dict[str, str]:
+    """Give the header fields of an answer: the requester's own ids, and routing headers with the two sides swapped."""
+    fields = {"Content-Type": "application/json", REQUEST_ID: request_id, CORRELATION_ID: correlation_id}
+    if to is not None:
+        fields[TO_COUNTRY] = to.country_code
+        fields[TO_PARTY] = to.party_id
+    if sender is not None:
+        fields[FROM_COUNTRY] = sender.country_code
+        fields[FROM_PARTY] = sender.party_id
+    return fields
+
+
+def relayed_headers(received: Mapping[str, str]) -> dict[str, str]:
+    """Give those of the receiver's answer that the requester gets as they are (R-117)."""
+    return {name: value for name in _RELAYED if (value := received.get(name)) is not None}

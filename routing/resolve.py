@@ -1,0 +1,99 @@
+"""From a message to its route: whom the hub calls, where, and on whose behalf."""
+
+from dataclasses import dataclass
+
+from config.ocpi import (
+    ConnectionStatus,
+    InterfaceRole,
+    InvalidParameters,
+    PartyID,
+    ReceiverNotConnected,
+    RoutingFailed,
+    UnknownReceiver,
+)
+from config.operations import HOSTS, Operation
+from parties.model import Platform, Role
+from routing.message import Message
+from routing.table import RoutingTable
+
+
+@dataclass(frozen=True, slots=True)
+class Direct:
+    """One request to one platform, answered by it (OCPI 2.2.1, Party to Party via Hub)."""
+
+    platform: Platform
+    url: str
+    """Absolute and raw, with the query."""
+    receiver: PartyID
+    sender: PartyID
+
+
+def resolve(message: Message, table: RoutingTable, hub: PartyID) -> Direct:
+    """Give the route of a message.
+
+    Raises UnknownReceiver (4001), RoutingFailed (4000: module not published), ReceiverNotConnected (4003: planned or
+    suspended) and InvalidParameters (2001: addressed to the hub in a way that OCPI does not know).
+    """
+    receiver = message.receiver
+    if receiver is None:
+        raise UnknownReceiver("The OCPI-to headers are missing, and this hub does not route by content.")
+    if receiver.key == hub.key:
+        raise InvalidParameters(f"{message.operation.label} cannot be addressed to the hub itself.")
+    target = message.target
+    platform, endpoint = find_receiver(receiver, message.operation, table)
+    return Direct(platform, join(endpoint, target.path, target.query), receiver, message.sender)
+
+
+def find_receiver(receiver: PartyID, operation: Operation, table: RoutingTable) -> tuple[Platform, str]:
+    """Give the platform of this party that publishes the interface called, and its endpoint (R-108).
+
+    OCPI's headers carry no role, so the interface decides (T-020); raises as `resolve` does.
+    """
+    module, interface = operation.module, operation.interface
+    holders = table.holders.get(receiver.key, ())
+    if not holders:
+        raise UnknownReceiver(f"{receiver} is not known at this hub.")
+    connected = [platform for platform in holders if _connected(receiver, platform)]
+    if not connected:
+        raise ReceiverNotConnected(f"{receiver} is {_status(receiver, holders).lower()} and cannot be reached.")
+    found = [platform for platform in connected if (module, interface) in platform.endpoints]
+    if not found:
+        raise RoutingFailed(f"{receiver} does not offer the {interface} interface of {module}.")
+    if len(found) > 1:
+        found = [platform for platform in found if _hosts(receiver, platform, module, interface)] or found
+    if len(found) > 1:
+        raise UnknownReceiver(f"{receiver} offers the {interface} interface of {module} on more than one platform.")
+    return found[0], found[0].endpoints[(module, interface)]
+
+
+def require_connected(party: PartyID, platform: Platform | None) -> Platform:
+    """Give the platform, or raise ReceiverNotConnected when it no longer serves this party."""
+    if platform is None or not _connected(party, platform):
+        raise ReceiverNotConnected(f"{party} is not connected to this hub.")
+    return platform
+
+
+def join(endpoint: str, path: str, query: str) -> str:
+    """Give the URL below an endpoint: the endpoint exactly as advertised for the collection itself (T-036)."""
+    base, _, own_query = endpoint.partition("?")
+    if path:
+        base = f"{base.rstrip('/')}/{path}"
+    both = "&".join(part for part in (own_query, query) if part)
+    return f"{base}?{both}" if both else base
+
+
+def _roles(party: PartyID, platform: Platform) -> list[Role]:
+    return [role for role in platform.roles if role.party.key == party.key]
+
+
+def _connected(party: PartyID, platform: Platform) -> bool:
+    return any(platform.status_of(role) == ConnectionStatus.CONNECTED for role in _roles(party, platform))
+
+
+def _status(party: PartyID, holders: tuple[Platform, ...]) -> str:
+    states = {platform.status_of(role) for platform in holders for role in _roles(party, platform)}
+    return ConnectionStatus.PLANNED if ConnectionStatus.PLANNED in states else ConnectionStatus.SUSPENDED
+
+
+def _hosts(party: PartyID, platform: Platform, module: str, interface: InterfaceRole) -> bool:
+    return any((module, interface) in HOSTS.get(role.role, ()) for role in _roles(party, platform))

@@ -1,0 +1,45 @@
+"""The routing table: all the hub knows of its members, as the road needs it. Replaced whole, never changed."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from config.ocpi import PartyID
+from parties.model import Access, Platform, Role
+
+
+@dataclass(frozen=True)
+class RoutingTable:
+    """Who presents which token, and which platform holds which party."""
+
+    generation: int
+    """The database's count of changes when this was read."""
+    platforms: Mapping[int, Platform]
+    access: Mapping[bytes, Access]
+    """What each keyed digest of a credentials token opens."""
+    holders: Mapping[tuple[str, str], tuple[Platform, ...]]
+    """The platforms that hold a party in any role, by the party's key."""
+
+    def roles_of(self, party: PartyID, platform: Platform) -> tuple[Role, ...]:
+        """Give the roles in which this platform holds this party."""
+        return tuple(role for role in platform.roles if role.party.key == party.key)
+
+    def authenticate(self, digests: Iterable[bytes]) -> Access | None:
+        """Give what the first known of these digests opens."""
+        for digest in digests:
+            access = self.access.get(digest)
+            if access is not None:
+                return access
+        return None
+
+
+def make_table(generation: int, platforms: Iterable[Platform], access: Mapping[bytes, Access]) -> RoutingTable:
+    """Make the routing table of these platforms."""
+    by_id = {platform.id: platform for platform in platforms}
+    holders: dict[tuple[str, str], list[Platform]] = {}
+    for platform in by_id.values():
+        for key in dict.fromkeys(role.party.key for role in platform.roles):
+            holders.setdefault(key, []).append(platform)
+    return RoutingTable(generation, by_id, dict(access), {key: tuple(found) for key, found in holders.items()})
+
+
+EMPTY = make_table(-1, (), {})

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
 from config.ocpi import ConnectionStatus, InterfaceRole, PartyID
@@ -32,6 +32,14 @@ class Role:
     def key(self) -> tuple[str, str, str]:
         """The triple that one platform at most can hold (R-084)."""
         return (*self.party.key, self.role)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `DE-ABC:EMSP`. Raises ValueError with what is expected."""
+        party, colon, role = text.partition(":")
+        if not colon or not role.isascii() or not role.isalnum():
+            raise ValueError(f"{text!r} is no party with a role, like DE-ABC:EMSP")
+        return cls(PartyID.parse(party), role.upper())
 
     def __str__(self) -> str:
         return f"{self.party}:{self.role}"
@@ -108,6 +116,12 @@ class Platform:
             return ConnectionStatus.PLANNED
         return ConnectionStatus.CONNECTED
 
+    def is_connected(self, party: PartyID) -> bool:
+        """Whether it serves this party, in one role at least."""
+        return any(
+            self.status_of(role) == ConnectionStatus.CONNECTED for role in self.roles if role.party.key == party.key
+        )
+
     def __str__(self) -> str:
         return self.name or ", ".join(str(role) for role in self.roles) or f"platform {self.id}"
 
@@ -122,7 +136,7 @@ class Access:
     @property
     def is_registered(self) -> bool:
         """Whether it opens functional modules; else versions and credentials only (R-032)."""
-        return self.kind in ("current", "previous") and self.platform.state == "registered"
+        return self.kind != "invitation" and self.platform.state == "registered"
 
 
 def origin_of(url: str) -> str:

@@ -53,6 +53,11 @@ INSERT INTO platform (name)
 VALUES ($1)
 RETURNING id;
 
+-- delete_platform --
+-- A platform and all that belongs to it.
+DELETE FROM platform
+WHERE id = $1;
+
 -- set_state --
 -- A platform's state; the rest stays.
 UPDATE platform
@@ -109,20 +114,10 @@ ON CONFLICT (upper(country_code), upper(party_id), role) DO UPDATE
 SET platform_id = excluded.platform_id, country_code = excluded.country_code, party_id = excluded.party_id,
     state = excluded.state, business_details = excluded.business_details;
 
--- drop_invited_parties --
--- The roles that were invited and never registered.
-DELETE FROM party
-WHERE platform_id = $1 AND state = 'invited';
-
 -- drop_party --
 -- A role that the platform's credentials no longer have.
 UPDATE party
 SET state = 'dropped'
-WHERE platform_id = $1 AND upper(country_code) = upper($2) AND upper(party_id) = upper($3) AND role = $4;
-
--- release_party --
--- A role that an unregistered platform no longer needs, so that another may have it.
-DELETE FROM party
 WHERE platform_id = $1 AND upper(country_code) = upper($2) AND upper(party_id) = upper($3) AND role = $4;
 
 -- suspend_party --

@@ -72,7 +72,7 @@ def _read_role(value: Any, where: str, hub: PartyID) -> Role:
 
 def check_roles(claimed: Iterable[Role], platform: Platform, others: Iterable[Platform]) -> None:
     """Refuse what the operator did not allow and what another platform holds (R-084). Raises InvalidParameters."""
-    allowed = {role.key for role in platform.roles}
+    allowed = {role.key for role in platform.roles if role.state != "dropped"}
     held = {role.key for other in others if other.id != platform.id for role in other.roles}
     for role in claimed:
         if role.key in held:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from functools import cache
 from importlib import resources
+from typing import TypeAlias
 from uuid import UUID
 
 import asyncpg
@@ -15,7 +16,7 @@ from config.ocpi import InterfaceRole, PartyID
 from parties.model import Access, PartyState, Platform, PlatformState, Role, Switches, TokenKind
 from parties.tokens import Secret, SecretKeys
 
-Connection = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
 
 
 @cache
@@ -31,33 +32,40 @@ async def read_generation(connection: Connection) -> int:
     return int(await connection.fetchval(queries()["generation"]))
 
 
-async def read_members(connection: Connection, keys: SecretKeys) -> tuple[int, list[Platform], dict[bytes, Access]]:
-    """Read all platforms and what each token opens, at one moment, with the count of changes then."""
+async def read_members_at_once(
+    connection: Connection, keys: SecretKeys
+) -> tuple[int, list[Platform], dict[bytes, Access]]:
+    """Read all members as of one moment, in a transaction of its own."""
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        generation = await read_generation(connection)
-        endpoints: dict[int, dict[tuple[str, InterfaceRole], str]] = {}
-        for row in await connection.fetch(queries()["endpoints"]):
-            endpoints.setdefault(row["platform_id"], {})[(row["module"], row["role"])] = row["url"]
-        roles: dict[int, list[Role]] = {}
-        for row in await connection.fetch(queries()["parties"]):
-            roles.setdefault(row["platform_id"], []).append(
-                Role(
-                    PartyID(row["country_code"], row["party_id"]),
-                    row["role"],
-                    state=row["state"],
-                    suspended=row["suspended"],
-                    business_details=orjson.loads(row["business_details"]),
-                )
+        return await read_members(connection, keys)
+
+
+async def read_members(connection: Connection, keys: SecretKeys) -> tuple[int, list[Platform], dict[bytes, Access]]:
+    """Read the count of changes, all platforms, and what each token opens."""
+    generation = await read_generation(connection)
+    endpoints: dict[int, dict[tuple[str, InterfaceRole], str]] = {}
+    for row in await connection.fetch(queries()["endpoints"]):
+        endpoints.setdefault(row["platform_id"], {})[(row["module"], row["role"])] = row["url"]
+    roles: dict[int, list[Role]] = {}
+    for row in await connection.fetch(queries()["parties"]):
+        roles.setdefault(row["platform_id"], []).append(
+            Role(
+                PartyID(row["country_code"], row["party_id"]),
+                row["role"],
+                state=row["state"],
+                suspended=row["suspended"],
+                business_details=orjson.loads(row["business_details"]),
             )
-        platforms = [
-            _platform(row, keys, tuple(roles.get(row["id"], ())), endpoints.get(row["id"], {}))
-            for row in await connection.fetch(queries()["platforms"])
-        ]
-        by_id = {platform.id: platform for platform in platforms}
-        access = {
-            row["digest"]: Access(by_id[row["platform_id"]], row["kind"])
-            for row in await connection.fetch(queries()["tokens"])
-        }
+        )
+    platforms = [
+        _platform(row, keys, tuple(roles.get(row["id"], ())), endpoints.get(row["id"], {}))
+        for row in await connection.fetch(queries()["platforms"])
+    ]
+    by_id = {platform.id: platform for platform in platforms}
+    access = {
+        row["digest"]: Access(by_id[row["platform_id"]], row["kind"])
+        for row in await connection.fetch(queries()["tokens"])
+    }
     return generation, platforms, access
 
 
@@ -137,6 +145,11 @@ async def set_name(connection: Connection, platform_id: int, name: str) -> None:
     await connection.execute(queries()["set_name"], platform_id, name)
 
 
+async def delete_platform(connection: Connection, platform_id: int) -> None:
+    """Forget a platform that never was more than planned."""
+    await connection.execute(queries()["delete_platform"], platform_id)
+
+
 async def set_state(connection: Connection, platform_id: int, state: PlatformState) -> None:
     """Store a platform's state."""
     await connection.execute(queries()["set_state"], platform_id, state)
@@ -156,22 +169,10 @@ async def put_roles(connection: Connection, platform_id: int, roles: Iterable[Ro
         )
 
 
-async def drop_invited(connection: Connection, platform_id: int) -> None:
-    """Forget the roles that were invited and never registered."""
-    await connection.execute(queries()["drop_invited_parties"], platform_id)
-
-
 async def drop_role(connection: Connection, platform_id: int, role: Role) -> None:
     """Note that a platform's credentials no longer have this role."""
     await connection.execute(
         queries()["drop_party"], platform_id, role.party.country_code, role.party.party_id, role.role
-    )
-
-
-async def release_role(connection: Connection, platform_id: int, role: Role) -> None:
-    """Take a role from an unregistered platform, so that another may hold it."""
-    await connection.execute(
-        queries()["release_party"], platform_id, role.party.country_code, role.party.party_id, role.role
     )
 
 

@@ -1,6 +1,7 @@
 """Header fields onward to the receiver and back to the requester: allow-lists, never the other side's minus some."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from typing import Protocol
 
 from config.ocpi import (
     AUTHORIZATION,
@@ -14,7 +15,7 @@ from config.ocpi import (
     TOTAL_COUNT,
     PartyID,
 )
-from routing.message import Headers
+from routing.message import Headers, MessageIDs
 
 _PASSED_ON = ("Accept", "traceparent", "tracestate")
 _NEVER_PASSED_ON = frozenset(
@@ -46,6 +47,13 @@ _NEVER_PASSED_ON = frozenset(
 _RELAYED = (TOTAL_COUNT, LIMIT, "Retry-After")
 
 
+class Received(Protocol):
+    """Header fields of an answer, by name."""
+
+    def get(self, name: str, /) -> str | None:
+        """Give the first value, or None."""
+
+
 def check_forward_headers(names: Iterable[str]) -> tuple[str, ...]:
     """Give the further headers to pass on. Raises ValueError for one that is the hub's own business."""
     names = tuple(names)
@@ -61,8 +69,7 @@ def onward_headers(
     authorization: str,
     sender: PartyID,
     receiver: PartyID,
-    request_id: str,
-    correlation_id: str,
+    ids: MessageIDs,
     has_body: bool,
     accept_encoding: str,
     further: tuple[str, ...] = (),
@@ -74,8 +81,8 @@ def onward_headers(
     """
     fields = [
         (AUTHORIZATION, authorization),
-        (REQUEST_ID, request_id),
-        (CORRELATION_ID, correlation_id),
+        (REQUEST_ID, ids.request),
+        (CORRELATION_ID, ids.correlation),
         (TO_COUNTRY, receiver.country_code),
         (TO_PARTY, receiver.party_id),
         (FROM_COUNTRY, sender.country_code),
@@ -83,19 +90,17 @@ def onward_headers(
         ("Accept-Encoding", accept_encoding),
     ]
     if has_body:
-        fields.append(("Content-Type", incoming.get("Content-Type") or "application/json"))
+        fields.append(("Content-Type", _plain(incoming.get("Content-Type")) or "application/json"))
     for name in (*_PASSED_ON, *further):
-        value = incoming.get(name)
+        value = _plain(incoming.get(name))
         if value is not None:
             fields.append((name, value))
     return fields
 
 
-def answer_headers(
-    *, request_id: str, correlation_id: str, to: PartyID | None, sender: PartyID | None
-) -> dict[str, str]:
+def answer_headers(ids: MessageIDs, *, to: PartyID | None = None, sender: PartyID | None = None) -> dict[str, str]:
     """Give the header fields of an answer: the requester's own ids, and routing headers with the two sides swapped."""
-    fields = {"Content-Type": "application/json", REQUEST_ID: request_id, CORRELATION_ID: correlation_id}
+    fields = {"Content-Type": "application/json", REQUEST_ID: ids.request, CORRELATION_ID: ids.correlation}
     if to is not None:
         fields[TO_COUNTRY] = to.country_code
         fields[TO_PARTY] = to.party_id
@@ -105,6 +110,11 @@ def answer_headers(
     return fields
 
 
-def relayed_headers(received: Mapping[str, str]) -> dict[str, str]:
+def relayed_headers(received: Received) -> dict[str, str]:
     """Give those of the receiver's answer that the requester gets as they are (R-117)."""
-    return {name: value for name in _RELAYED if (value := received.get(name)) is not None}
+    return {name: value for name in _RELAYED if (value := _plain(received.get(name))) is not None}
+
+
+def _plain(value: str | None) -> str | None:
+    """Give a value of printable ASCII; anything else is not passed on."""
+    return value if value is not None and value.isascii() and value.isprintable() else None

@@ -12,15 +12,15 @@ from config.ocpi import (
     REQUEST_ID,
     TO_COUNTRY,
     TO_PARTY,
-    ConnectionStatus,
     InterfaceRole,
     InvalidParameters,
     NotFound,
     PartyID,
     WrongSender,
 )
-from config.operations import INTERFACES, Operation, OperationIndex
+from config.operations import INTERFACES, Operation
 from parties.model import Platform
+from routing.aliases import Alias
 
 
 class Headers(Protocol):
@@ -52,6 +52,16 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
+class MessageIDs:
+    """OCPI 2.2.1, Unique message IDs."""
+
+    request: str
+    """X-Request-ID: this request's alone."""
+    correlation: str
+    """X-Correlation-ID: the same on every leg."""
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """One request of one party, understood but not yet routed."""
 
@@ -63,8 +73,13 @@ class Message:
     """The OCPI-from party in the letters received."""
     receiver: PartyID | None
     """The OCPI-to party in the letters received; None when the headers are absent."""
-    request_id: str
-    correlation_id: str
+    ids: MessageIDs
+
+
+def read_ids(headers: Headers, new_id: str) -> MessageIDs:
+    """Read a request's ids; `new_id` stands in for one that is missing or no printable ASCII (R-171)."""
+    found = headers.get(REQUEST_ID), headers.get(CORRELATION_ID)
+    return MessageIDs(*(value if value and value.isascii() and value.isprintable() else new_id for value in found))
 
 
 def read_target(raw_url: str) -> Target:
@@ -80,19 +95,13 @@ def read_target(raw_url: str) -> Target:
 
 
 def read_message(
-    method: str,
-    target: Target,
-    headers: Headers,
-    platform: Platform,
-    operations: OperationIndex,
-    new_id: str,
+    operation: Operation, target: Target, headers: Headers, platform: Platform, ids: MessageIDs
 ) -> Message:
-    """Understand a request of a registered platform. `new_id` stands in for ids it lacks (R-171).
+    """Understand a request of a registered platform.
 
-    Raises NotFound, MethodNotAllowed, InvalidParameters (half an address, no sender), WrongSender (T-021).
+    Raises InvalidParameters (half an address, no sender), WrongSender (T-021) and WrongOwner.
     """
     segments = target.segments
-    operation = operations.find(target.version, target.interface, target.module, method, segments)
     sender = read_sender(headers, platform)
     if operation.owner_in_path:
         owner = PartyID(unquote(segments[0]), unquote(segments[1]))
@@ -104,9 +113,34 @@ def read_message(
         platform=platform,
         sender=sender,
         receiver=read_party(headers, TO_COUNTRY, TO_PARTY),
-        request_id=headers.get(REQUEST_ID) or new_id,
-        correlation_id=headers.get(CORRELATION_ID) or new_id,
+        ids=ids,
     )
+
+
+def read_aliased_message(
+    operation: Operation, target: Target, headers: Headers, platform: Platform, ids: MessageIDs, alias: Alias
+) -> Message:
+    """Understand a request to a URL that the hub gave out: the alias says who sends to whom.
+
+    A result may come without routing headers, or with wrong ones (T-083), so they do not count. Raises UnknownAlias
+    for another than the one it was given to, InvalidParameters when the OCPI-to headers contradict it (T-074).
+    """
+    if alias.user_platform != platform.id:
+        raise UnknownAlias
+    if alias.kind != "result":
+        sender, receiver = read_party(headers, FROM_COUNTRY, FROM_PARTY), read_party(headers, TO_COUNTRY, TO_PARTY)
+        if sender is not None and sender.key != alias.user.key:
+            raise UnknownAlias
+        if receiver is not None and receiver.key != alias.target.key:
+            raise InvalidParameters(f"The OCPI-to headers name {receiver}, but this URL leads to {alias.target}.")
+    _require_not_suspended(alias.user, platform)
+    return Message(operation, target, platform, alias.user, alias.target, ids)
+
+
+class UnknownAlias(NotFound):
+    """This URL was not given out by this hub, not to this party, or its time is over."""
+
+    status_code = 2001
 
 
 class WrongOwner(NotFound):
@@ -122,6 +156,8 @@ def read_party(headers: Headers, country_header: str, party_header: str) -> Part
     """
     country, party = _only(headers, country_header), _only(headers, party_header)
     if country and party:
+        if not (country.isascii() and party.isascii()):
+            raise InvalidParameters(f"The headers {country_header} and {party_header} must be plain ASCII.")
         return PartyID(country, party)
     if country or party:
         missing = party_header if country else country_header
@@ -143,13 +179,13 @@ def read_sender(headers: Headers, platform: Platform) -> PartyID:
         sender = next(iter(platform.parties.values()))
     elif sender.key not in platform.parties:
         raise WrongSender(f"The sender {sender} is not a party of the platform that this token belongs to.")
-    if not any(
-        platform.status_of(role) == ConnectionStatus.CONNECTED
-        for role in platform.roles
-        if role.party.key == sender.key
-    ):
-        raise WrongSender(f"{sender} is suspended at this hub.")
+    _require_not_suspended(sender, platform)
     return sender
+
+
+def _require_not_suspended(sender: PartyID, platform: Platform) -> None:
+    if not platform.is_connected(sender):
+        raise WrongSender(f"{sender} is suspended at this hub.")
 
 
 def _only(headers: Headers, name: str) -> str | None:

@@ -13,6 +13,7 @@ from config.ocpi import (
 )
 from config.operations import HOSTS, Operation
 from parties.model import Platform, Role
+from routing.aliases import Alias
 from routing.message import Message
 from routing.table import RoutingTable
 
@@ -44,6 +45,25 @@ def resolve(message: Message, table: RoutingTable, hub: PartyID) -> Direct:
     return Direct(platform, join(endpoint, target.path, target.query), receiver, message.sender)
 
 
+def resolve_alias(message: Message, alias: Alias, table: RoutingTable, query: str) -> Direct:
+    """Give the route of a request to a URL that the hub gave out; `query` is what remains of a Link's.
+
+    Raises ReceiverNotConnected, RoutingFailed and NotFound.
+    """
+    platform = require_connected(alias.target, table.platforms.get(alias.target_platform))
+    if alias.kind != "link":
+        url = alias.url_at(platform)
+    elif alias.path:
+        url = join(alias.url_at(platform), "", query)
+    else:
+        operation = message.operation
+        endpoint = platform.endpoints.get((operation.module, operation.interface))
+        if endpoint is None:
+            raise RoutingFailed(f"{alias.target} no longer offers this list.")
+        url = join(endpoint, "", query)
+    return Direct(platform, url, alias.target, alias.user)
+
+
 def find_receiver(receiver: PartyID, operation: Operation, table: RoutingTable) -> tuple[Platform, str]:
     """Give the platform of this party that publishes the interface called, and its endpoint (R-108).
 
@@ -53,7 +73,7 @@ def find_receiver(receiver: PartyID, operation: Operation, table: RoutingTable) 
     holders = table.holders.get(receiver.key, ())
     if not holders:
         raise UnknownReceiver(f"{receiver} is not known at this hub.")
-    connected = [platform for platform in holders if _connected(receiver, platform)]
+    connected = [platform for platform in holders if platform.is_connected(receiver)]
     if not connected:
         raise ReceiverNotConnected(f"{receiver} is {_status(receiver, holders).lower()} and cannot be reached.")
     found = [platform for platform in connected if (module, interface) in platform.endpoints]
@@ -68,7 +88,7 @@ def find_receiver(receiver: PartyID, operation: Operation, table: RoutingTable) 
 
 def require_connected(party: PartyID, platform: Platform | None) -> Platform:
     """Give the platform, or raise ReceiverNotConnected when it no longer serves this party."""
-    if platform is None or not _connected(party, platform):
+    if platform is None or not platform.is_connected(party):
         raise ReceiverNotConnected(f"{party} is not connected to this hub.")
     return platform
 
@@ -84,10 +104,6 @@ def join(endpoint: str, path: str, query: str) -> str:
 
 def _roles(party: PartyID, platform: Platform) -> list[Role]:
     return [role for role in platform.roles if role.party.key == party.key]
-
-
-def _connected(party: PartyID, platform: Platform) -> bool:
-    return any(platform.status_of(role) == ConnectionStatus.CONNECTED for role in _roles(party, platform))
 
 
 def _status(party: PartyID, holders: tuple[Platform, ...]) -> str:

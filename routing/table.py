@@ -3,8 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from config.ocpi import PartyID
-from parties.model import Access, Platform, Role
+from parties.model import Access, Platform
 
 
 @dataclass(frozen=True)
@@ -19,9 +18,8 @@ class RoutingTable:
     holders: Mapping[tuple[str, str], tuple[Platform, ...]]
     """The platforms that hold a party in any role, by the party's key."""
 
-    def roles_of(self, party: PartyID, platform: Platform) -> tuple[Role, ...]:
-        """Give the roles in which this platform holds this party."""
-        return tuple(role for role in platform.roles if role.party.key == party.key)
+    replaced: frozenset[int]
+    """Platforms whose previous token is still valid, until its successor is first used (T-006)."""
 
     def authenticate(self, digests: Iterable[bytes]) -> Access | None:
         """Give what the first known of these digests opens."""
@@ -39,7 +37,13 @@ def make_table(generation: int, platforms: Iterable[Platform], access: Mapping[b
     for platform in by_id.values():
         for key in dict.fromkeys(role.party.key for role in platform.roles):
             holders.setdefault(key, []).append(platform)
-    return RoutingTable(generation, by_id, dict(access), {key: tuple(found) for key, found in holders.items()})
+    return RoutingTable(
+        generation,
+        by_id,
+        dict(access),
+        {key: tuple(found) for key, found in holders.items()},
+        frozenset(each.platform.id for each in access.values() if each.kind == "previous"),
+    )
 
 
 EMPTY = make_table(-1, (), {})

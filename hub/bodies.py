@@ -1,0 +1,87 @@
+"""Request bodies as they arrive: small ones held, large ones streamed, none larger than agreed."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from config.ocpi import InvalidParameters, OCPIError, TooLarge
+
+_BOM = b"\xef\xbb\xbf"
+
+
+class TooSlow(OCPIError):
+    """The request body did not arrive in time."""
+
+    status_code = 2001
+    http_status = 408
+
+
+class CodedBody(InvalidParameters):
+    """Request bodies must not be compressed; send them without Content-Encoding."""
+
+    http_status = 415
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A request body: either whole, or its beginning and a stream of all of it."""
+
+    held: bytes = b""
+    """The whole body, or of a streamed one the beginning."""
+    stream: AsyncIterator[bytes] | None = None
+    """All of a body that is too long to be held."""
+    length: int | None = None
+    """What the sender says a streamed body's length is."""
+
+
+async def read_body(request: web.BaseRequest, *, hold: int, maximum: int, idle_seconds: float) -> Body:
+    """Read a body of up to `hold` bytes, or prepare to stream a longer one of up to `maximum`.
+
+    Raises TooLarge, TooSlow and CodedBody.
+    """
+    if not request.can_read_body:
+        return Body()
+    headers = request.headers
+    if headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise CodedBody
+    length = request.content_length
+    if length is not None and length > maximum:
+        raise TooLarge(f"The request body has {length} bytes; this hub takes {maximum}.")
+    if headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    chunks = _chunks(request, maximum, idle_seconds)
+    held: list[bytes] = []
+    size = 0
+    async for chunk in chunks:
+        held.append(chunk)
+        size += len(chunk)
+        if size > hold:
+            return Body(b"".join(held), _rest(held, chunks), length)
+    body = held[0] if len(held) == 1 else b"".join(held)
+    return Body(body.removeprefix(_BOM))
+
+
+async def _chunks(request: web.BaseRequest, maximum: int, idle_seconds: float) -> AsyncIterator[bytes]:
+    size = 0
+    while True:
+        try:
+            async with asyncio.timeout(idle_seconds):
+                chunk = await request.content.readany()
+        except TimeoutError:
+            raise TooSlow from None
+        if not chunk:
+            return
+        size += len(chunk)
+        if size > maximum:
+            raise TooLarge(f"The request body has more than {maximum} bytes.")
+        yield chunk
+
+
+async def _rest(held: list[bytes], chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    for chunk in held:
+        yield chunk
+    held.clear()
+    async for chunk in chunks:
+        yield chunk

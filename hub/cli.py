@@ -1,0 +1,145 @@
+"""`ocpi-hub`: run the hub, and manage its members.
+
+Exit codes: 0 done; 1 it could not be done (the message says why); 2 the command was not understood.
+"""
+
+import asyncio
+import json
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from config.log import configure_logging, wants_json
+from config.settings import Settings, SettingsError, read_settings
+
+app = typer.Typer(
+    name="ocpi-hub",
+    help="An OCPI roaming hub: CPOs and eMSPs connect once and reach each other.",
+    epilog="Exit codes: 0 done; 1 it could not be done; 2 the command was not understood.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_show_locals=False,
+)
+config_app = typer.Typer(help="The hub's settings.", no_args_is_help=True)
+app.add_typer(config_app, name="config")
+
+JSON = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+_config_file: Path | None = None
+
+
+@app.callback()
+def common(
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", help="TOML file with settings; also OCPI_HUB_CONFIG.", exists=True, dir_okay=False),
+    ] = None,
+) -> None:
+    """An OCPI roaming hub: CPOs and eMSPs connect once and reach each other."""
+    global _config_file
+    _config_file = config
+
+
+def settings() -> Settings:
+    """Read the settings, or end with a plain sentence that names what is wrong."""
+    try:
+        return read_settings(_config_file)
+    except SettingsError as exc:
+        raise fail(str(exc)) from exc
+
+
+def fail(message: str) -> typer.Exit:
+    """Print why something could not be done; the caller raises what this gives."""
+    typer.secho(f"Error: {message}", fg="red" if sys.stderr.isatty() else None, err=True)
+    return typer.Exit(1)
+
+
+def run_async(work: Callable[[], Awaitable[None]]) -> None:
+    """Run a command's asynchronous part; every foreseeable failure becomes one plain sentence."""
+    from config.ocpi import OCPIError
+    from hub.database import AWAY, SchemaTooNew
+    from hub.embedded_postgres import EmbeddedPostgresError
+
+    async def main() -> None:
+        await work()
+
+    try:
+        asyncio.run(main())
+    except (SchemaTooNew, EmbeddedPostgresError, SettingsError) as exc:
+        raise fail(str(exc) or (type(exc).__doc__ or "").strip()) from exc
+    except OCPIError as exc:
+        raise fail(exc.message) from exc
+    except AWAY as exc:
+        raise fail(f"The database cannot be reached: {exc or type(exc).__name__}") from exc
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON for scripts."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+@app.command()
+def serve() -> None:
+    """Run the hub: members on OCPI_HUB_PORT, operators' metrics on OCPI_HUB_OPS_PORT."""
+    chosen = settings()
+    as_json = wants_json(chosen.log_format)
+    configure_logging(as_json=as_json, level=chosen.log_level)
+    import uvloop
+
+    from hub.database import SchemaTooNew
+    from hub.embedded_postgres import EmbeddedPostgresError
+    from hub.server import Hub, listen, serve, stop_on_signals
+    from hub.trace import RequestLog
+
+    async def main() -> None:
+        hub = Hub(chosen, request_log=RequestLog(as_json=as_json))
+        await serve(hub, member_socket, ops_socket, stop_on_signals())
+
+    try:
+        ops_socket = listen(chosen.ops_host, chosen.ops_port)
+        member_socket = listen(chosen.host, chosen.port)
+    except OSError as exc:
+        raise fail(
+            f"The hub cannot listen on {chosen.host}:{chosen.port} or {chosen.ops_host}:{chosen.ops_port}: "
+            f"{exc.strerror}. Choose other ports with OCPI_HUB_PORT and OCPI_HUB_OPS_PORT."
+        ) from exc
+    if chosen.port == 0:
+        chosen = read_settings(_config_file, port=member_socket.getsockname()[1])
+    try:
+        uvloop.run(main())
+    except (SchemaTooNew, EmbeddedPostgresError, SettingsError, ValueError) as exc:
+        raise fail(str(exc) or (type(exc).__doc__ or "").strip()) from exc
+
+
+@config_app.command("show")
+def config_show(as_json: JSON = False) -> None:
+    """Show every setting as the hub would use it, secrets masked."""
+    values = settings().shown()
+    if as_json:
+        print_json(values)
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("Setting", "Value", "What it is", box=None, pad_edge=False)
+    for name, value in values.items():
+        shown = ", ".join(value) if isinstance(value, list) else "" if value is None else str(value)
+        table.add_row(f"OCPI_HUB_{name.upper()}", shown, Settings.model_fields[name].description or "")
+    Console().print(table)
+
+
+def main() -> None:
+    """Run `ocpi-hub`."""
+    from hub.cli_members import party_app, routes
+
+    app.add_typer(party_app, name="party")
+    app.command()(routes)
+    from hub.cli_demo import demo
+
+    app.command()(demo)
+    app()

@@ -1,0 +1,428 @@
+"""`ocpi-hub party ...` and `ocpi-hub routes`."""
+
+import sys
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from config.ocpi import OCPIError, PartyID
+from hub.cli import JSON, fail, print_json, run_async, settings
+from parties.model import Platform, Role
+from parties.tokens import Secret
+
+if TYPE_CHECKING:
+    from hub.handshake import Caller
+    from hub.members import Members
+
+party_app = typer.Typer(help="Members: invite, connect, list, suspend, remove, and so on.", no_args_is_help=True)
+
+RoleArguments = Annotated[list[str], typer.Argument(metavar="DE-ABC:ROLE...", help="Parties, each with its role.")]
+PartyArgument = Annotated[str, typer.Argument(metavar="DE-ABC[:ROLE]", help="A party, or a party in one role.")]
+NameOption = Annotated[str | None, typer.Option("--name", help="What to call the platform.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+@asynccontextmanager
+async def _members() -> AsyncIterator["Members"]:
+    from hub.database import Database
+    from hub.keys import load_secret_keys
+    from hub.members import Members
+
+    chosen = settings()
+    keys = load_secret_keys(chosen)
+    async with Database(chosen) as database:
+        yield Members(chosen, keys, database)
+
+
+@asynccontextmanager
+async def _calling() -> AsyncIterator[tuple["Members", "Caller"]]:
+    """Give the members and a caller, after a look at the hub's own public URL."""
+    from hub.handshake import Caller
+    from hub.members import MemberError
+    from hub.server import make_client, make_guard
+
+    chosen = settings()
+    guard = make_guard(chosen)
+    client = make_client(chosen, guard)
+    try:
+        async with _members() as members:
+            try:
+                yield members, Caller(client, guard)
+            except MemberError as exc:
+                raise fail(str(exc)) from exc
+    finally:
+        await client.close()
+
+
+def _run(work: Any) -> None:
+    from hub.members import MemberError
+
+    async def guarded() -> None:
+        try:
+            await work()
+        except MemberError as exc:
+            raise fail(str(exc)) from exc
+
+    run_async(guarded)
+
+
+def _roles(texts: Iterable[str]) -> list[Role]:
+    try:
+        return [Role.parse(text) for text in texts]
+    except ValueError as exc:
+        raise typer.BadParameter(str(exc)) from exc
+
+
+def _party(text: str) -> tuple[PartyID, str | None]:
+    try:
+        if ":" in text:
+            role = Role.parse(text)
+            return role.party, role.role
+        return PartyID.parse(text), None
+    except ValueError as exc:
+        raise typer.BadParameter(str(exc)) from exc
+
+
+@party_app.command()
+def invite(
+    roles: RoleArguments,
+    name: NameOption = None,
+    version: Annotated[str, typer.Option("--version", help="The OCPI version the platform will use.")] = "2.2.1",
+    as_json: JSON = False,
+) -> None:
+    """Make a CREDENTIALS_TOKEN_A with which a platform can register these parties and roles, or some of them.
+
+    Inviting again replaces a lost or unused token.
+    """
+    from config.operations import VERSIONS
+
+    if version not in VERSIONS:
+        raise typer.BadParameter(f"this hub speaks OCPI {', '.join(VERSIONS)}", param_hint="--version")
+    wanted = _roles(roles)
+
+    async def work() -> None:
+        async with _members() as members:
+            made = await members.invite(wanted, name)
+        expires = made.expires_at.isoformat(timespec="seconds")
+        if as_json:
+            print_json(
+                {
+                    "platform": made.platform_id,
+                    "versions_url": made.versions_url,
+                    "token": made.token.reveal(),
+                    "expires_at": expires,
+                }
+            )
+            return
+        typer.echo(f"Platform {made.platform_id}: {', '.join(str(role) for role in wanted)}")
+        typer.echo("Give these two to the member over a secure channel; the token is not shown again.\n")
+        typer.echo(f"  Versions URL         {made.versions_url}")
+        typer.echo(f"  CREDENTIALS_TOKEN_A  {made.token.reveal()}\n")
+        typer.echo(f"The token can be used until {expires}; `ocpi-hub party invite` again replaces it.")
+
+    _run(work)
+
+
+@party_app.command()
+def connect(
+    versions_url: Annotated[str, typer.Argument(help="The versions URL the platform gave you.")],
+    token: Annotated[str, typer.Option("--token", help="The CREDENTIALS_TOKEN_A it gave you.")],
+    party: Annotated[
+        list[str] | None,
+        typer.Option("--party", metavar="DE-ABC:ROLE", help="A party and role agreed; may be repeated."),
+    ] = None,
+    name: NameOption = None,
+    as_json: JSON = False,
+) -> None:
+    """Register the hub at a platform that gave you a token. The hub must be running: the platform calls it back."""
+    agreed = _roles(party or ())
+    tell = _quiet if as_json else _step
+
+    async def work() -> None:
+        from hub.members import MemberError
+
+        async with _calling() as (members, caller):
+            await members.check_public_url(caller.client)
+            tell(f"The hub answers at {settings().versions_url}.")
+            secret = Secret(token)
+            found = await members.discover(versions_url, secret, caller, tell)
+            roles = agreed
+            if not roles:
+                try:
+                    claimed = await members.claimed_roles(found, secret, caller)
+                except OCPIError as exc:
+                    raise MemberError(
+                        f"It does not say for whom it speaks ({exc.message}) Name the parties with --party."
+                    ) from exc
+                tell(f"It speaks for {', '.join(str(role) for role in claimed)}.")
+                if as_json or not sys.stdin.isatty() or not typer.confirm("Let these take part?"):
+                    raise MemberError("Name the parties that may take part with --party DE-ABC:ROLE.")
+                roles = list(claimed)
+            platform = await members.connect(found, secret, roles, caller, tell, name)
+        if as_json:
+            print_json(_platform_json(platform))
+
+    _run(work)
+
+
+@party_app.command("list")
+def list_parties(as_json: JSON = False) -> None:
+    """Show every party and role, its status and its platform."""
+
+    async def work() -> None:
+        async with _members() as members:
+            platforms = await members.platforms()
+        rows = [
+            {
+                "party": str(role.party),
+                "role": role.role,
+                "status": platform.status_of(role).value,
+                "platform": platform.id,
+                "name": platform.name,
+                "version": platform.version,
+            }
+            for platform in platforms
+            for role in platform.roles
+        ]
+        if as_json:
+            print_json(rows)
+        elif rows:
+            _print_table(rows)
+        else:
+            typer.echo("There are no parties yet. Invite one with: ocpi-hub party invite DE-ABC:EMSP")
+
+    _run(work)
+
+
+@party_app.command()
+def show(party: PartyArgument, as_json: JSON = False) -> None:
+    """Show a party's platform: its roles, endpoints and switches."""
+    wanted, role = _party(party)
+
+    async def work() -> None:
+        async with _members() as members:
+            platform = await members.platform_of(wanted, role)
+        shown = _platform_json(platform)
+        if as_json:
+            print_json(shown)
+            return
+        typer.echo(f"Platform {platform.id}  {platform.name}")
+        typer.echo(f"  State      {platform.state}{', OCPI ' + platform.version if platform.version else ''}")
+        typer.echo(f"  Versions   {platform.versions_url or '-'}")
+        typer.echo(f"  Tokens     sent {'in Base64' if platform.sends_base64 else 'raw'} ({platform.switches.token})")
+        typer.echo("  Parties")
+        for each in platform.roles:
+            typer.echo(f"    {each.party!s:<8} {each.role:<6} {platform.status_of(each).value}")
+        typer.echo("  Endpoints")
+        for (module, interface), url in sorted(platform.endpoints.items()):
+            typer.echo(f"    {module:<18} {interface:<9} {url}")
+        typer.echo("  Switches")
+        for key, value in shown["switches"].items():
+            typer.echo(f"    {key}={value}")
+
+    _run(work)
+
+
+@party_app.command()
+def allow(
+    role: Annotated[str, typer.Argument(metavar="DE-ABC:ROLE", help="The party and role to allow.")],
+    on: Annotated[
+        str | None, typer.Option("--on", metavar="DE-XYZ", help="A party of the platform, if DE-ABC is new to it.")
+    ] = None,
+) -> None:
+    """Let a registered platform add a party or role with its next PUT credentials."""
+    (wanted,) = _roles([role])
+    holder = _party(on) if on else (wanted.party, None)
+
+    async def work() -> None:
+        async with _members() as members:
+            platform = await members.platform_of(*holder)
+            await members.allow(wanted, platform)
+        typer.echo(f"{wanted} may be registered by {platform}.")
+
+    _run(work)
+
+
+@party_app.command()
+def suspend(party: PartyArgument) -> None:
+    """Let a party take part no more, until it is resumed. Other parties of its platform go on."""
+    _suspend(party, suspended=True)
+
+
+@party_app.command()
+def resume(party: PartyArgument) -> None:
+    """Let a suspended party take part again."""
+    _suspend(party, suspended=False)
+
+
+def _suspend(text: str, *, suspended: bool) -> None:
+    party, role = _party(text)
+
+    async def work() -> None:
+        async with _members() as members:
+            await members.suspend(party, role, suspended=suspended)
+        typer.echo(f"{text} is {'suspended' if suspended else 'taking part again'}.")
+
+    _run(work)
+
+
+@party_app.command()
+def remove(party: PartyArgument, yes: YesOption = False) -> None:
+    """End the registration of a party's platform, with all its parties. Its tokens are void at once."""
+    wanted, role = _party(party)
+
+    async def work() -> None:
+        async with _calling() as (members, caller):
+            platform = await members.platform_of(wanted, role)
+            _confirm(platform, "End the registration", yes)
+            await members.remove(platform, caller, _step)
+        typer.echo(f"{platform} is removed. `ocpi-hub party invite` opens the door again.")
+
+    _run(work)
+
+
+@party_app.command()
+def rotate(party: PartyArgument, yes: YesOption = False) -> None:
+    """Exchange both credentials tokens with a party's platform. The hub must be running: it is called back."""
+    wanted, role = _party(party)
+
+    async def work() -> None:
+        async with _calling() as (members, caller):
+            platform = await members.platform_of(wanted, role)
+            await members.check_public_url(caller.client)
+            _step(f"The hub answers at {settings().versions_url}.")
+            _confirm(platform, "Rotate the tokens", yes)
+            await members.rotate(platform, caller, _step)
+
+    _run(work)
+
+
+@party_app.command("set")
+def set_switches(
+    party: PartyArgument,
+    switches: Annotated[list[str], typer.Argument(metavar="NAME=VALUE...", help="What to set.")],
+    yes: YesOption = False,
+) -> None:
+    """Set how a party's platform is dealt with.
+
+    [bold]name[/bold]=TEXT · [bold]token[/bold]=auto|base64|raw: how credentials tokens are sent to it ·
+    [bold]foreign_owner[/bold]=on|off: whether URLs of its pushes may name another owner ·
+    [bold]origins[/bold]=URL,...: further origins for its response_urls ·
+    [bold]endpoint.MODULE.SENDER[/bold]=URL, [bold]endpoint.MODULE.RECEIVER[/bold]=URL: an endpoint it does not
+    publish, or publishes wrongly; empty takes it back.
+    """
+    wanted, role = _party(party)
+
+    async def work() -> None:
+        from hub.server import make_guard
+
+        async with _members() as members:
+            platform = await members.platform_of(wanted, role)
+            _confirm(platform, "Change", yes)
+            names = [each.partition("=")[2] for each in switches if each.startswith("name=")]
+            others = [each for each in switches if not each.startswith("name=")]
+            await members.set_switches(platform, others, make_guard(settings()))
+            for name in names:
+                await members.set_name(platform, name)
+        typer.echo(f"{platform}: {', '.join(switches)}")
+
+    _run(work)
+
+
+def routes(as_json: JSON = False) -> None:
+    """Show the routing table as the hub sees it: who is reached where."""
+
+    async def work() -> None:
+        async with _members() as members:
+            platforms = await members.platforms()
+        rows = [
+            {
+                "party": str(party),
+                "roles": ",".join(sorted(role.role for role in platform.roles if role.party.key == key)),
+                "status": "CONNECTED" if platform.is_connected(party) else _status(platform, key),
+                "platform": platform.id,
+                "module": module,
+                "interface": interface,
+                "url": url,
+            }
+            for platform in platforms
+            for key, party in {role.party.key: role.party for role in platform.roles}.items()
+            for (module, interface), url in _endpoints(platform)
+            if module not in ("credentials", "hubclientinfo")
+        ]
+        if as_json:
+            print_json(rows)
+        elif rows:
+            _print_table(rows)
+        else:
+            typer.echo("There are no parties yet. Invite one with: ocpi-hub party invite DE-ABC:EMSP")
+
+    _run(work)
+
+
+def _endpoints(platform: Platform) -> list[tuple[tuple[str, str], str]]:
+    return [*sorted(platform.endpoints.items())] or [(("-", "-"), "-")]
+
+
+def _status(platform: Platform, key: tuple[str, str]) -> str:
+    return next(platform.status_of(role).value for role in platform.roles if role.party.key == key)
+
+
+def _confirm(platform: Platform, what: str, yes: bool) -> None:
+    """Name every party that a change of the platform hits, and ask when there are several."""
+    hit = ", ".join(str(role) for role in platform.roles)
+    typer.echo(f"Platform {platform.id} serves {hit}.", err=True)
+    if yes or len({role.party.key for role in platform.roles}) < 2:
+        return
+    if not sys.stdin.isatty():
+        raise fail("This hits several parties; say --yes if that is meant.")
+    if not typer.confirm(f"{what} for all of them?"):
+        raise typer.Exit(1)
+
+
+def _platform_json(platform: Platform) -> dict[str, Any]:
+    switches = platform.switches
+    return {
+        "platform": platform.id,
+        "name": platform.name,
+        "state": platform.state,
+        "version": platform.version,
+        "versions_url": platform.versions_url,
+        "token_form": "base64" if platform.sends_base64 else "raw",
+        "parties": [
+            {"party": str(role.party), "role": role.role, "status": platform.status_of(role).value}
+            for role in platform.roles
+        ],
+        "endpoints": [
+            {"module": module, "interface": interface, "url": url}
+            for (module, interface), url in sorted(platform.endpoints.items())
+        ],
+        "switches": {
+            "token": switches.token,
+            "foreign_owner": "on" if switches.foreign_owner else "off",
+            "origins": ",".join(switches.origins),
+            **{f"endpoint.{name.replace(':', '.')}": url for name, url in switches.endpoints.items()},
+        },
+    }
+
+
+def _print_table(rows: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    colours = {"CONNECTED": "green", "PLANNED": "yellow", "SUSPENDED": "red", "OFFLINE": "red"}
+    table = Table(*(name.capitalize() for name in rows[0]), box=None, pad_edge=False)
+    for row in rows:
+        cells = ["" if value is None else str(value) for value in row.values()]
+        table.add_row(*(f"[{colours[cell]}]{cell}[/]" if cell in colours else cell for cell in cells))
+    Console(soft_wrap=not sys.stdout.isatty()).print(table)
+
+
+def _step(text: str) -> None:
+    typer.echo(f"  {text}")
+
+
+def _quiet(_: str) -> None:
+    pass

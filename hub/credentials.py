@@ -1,0 +1,169 @@
+"""The credentials module, served: GET, POST, PUT and DELETE of a platform's registration (OCPI 2.2.1, Credentials)."""
+
+from typing import Any
+
+import asyncpg
+import orjson
+import structlog
+
+from config.ocpi import (
+    InvalidJSON,
+    InvalidParameters,
+    MethodNotAllowed,
+    PartyID,
+    ServerError,
+    Unauthorized,
+)
+from config.settings import Settings
+from hub.database import Database
+from hub.handshake import Caller, Discovery, TokenRefused
+from hub.live_table import LiveTable
+from parties import store
+from parties.model import Access, Platform
+from parties.registration import (
+    Credentials,
+    check_roles,
+    credentials_object,
+    read_credentials,
+    require_endpoints,
+)
+from parties.tokens import Secret, SecretKeys, make_token
+
+log = structlog.get_logger()
+
+
+class Registrar:
+    """Registers platforms that call the hub, and lets them change and leave."""
+
+    def __init__(
+        self, settings: Settings, keys: SecretKeys, database: Database, live: LiveTable, caller: Caller
+    ) -> None:
+        self._settings = settings
+        self._keys = keys
+        self._database = database
+        self._live = live
+        self._caller = caller
+        self.hub = PartyID(settings.country_code, settings.party_id)
+
+    async def answer(self, method: str, version: str, access: Access, presented: tuple[str, bool], body: bytes) -> Any:
+        """Give the data of the answer. `presented` is the token that came and whether it was Base64.
+
+        Raises OCPIError; after an error the platform stands as before (R-065, R-071).
+        """
+        if method == "GET":
+            return self._own_credentials(Secret(presented[0]))
+        if method == "POST":
+            return await self._post(version, access, presented, self._read(body))
+        if method == "PUT":
+            return await self._put(version, access, presented, self._read(body))
+        if method == "DELETE":
+            await self._delete(access)
+            return None
+        raise MethodNotAllowed(allow=("GET", "POST", "PUT", "DELETE"))
+
+    def _read(self, body: bytes) -> Credentials:
+        if not body:
+            raise InvalidParameters("The body is empty: a credentials object is needed.")
+        try:
+            value = orjson.loads(body)
+        except orjson.JSONDecodeError as exc:
+            raise InvalidJSON from exc
+        return read_credentials(value, self.hub)
+
+    async def _post(
+        self, version: str, access: Access, presented: tuple[str, bool], credentials: Credentials
+    ) -> dict[str, Any]:
+        if access.kind != "invitation":
+            raise MethodNotAllowed(
+                "This platform is already registered; use PUT to change its credentials.",
+                allow=("GET", "PUT", "DELETE"),
+            )
+        token = await self._register(version, access.platform, presented, credentials)
+        log.info("a platform has registered", action="registered", platform=access.platform.id, version=version)
+        return self._own_credentials(token)
+
+    async def _put(
+        self, version: str, access: Access, presented: tuple[str, bool], credentials: Credentials
+    ) -> dict[str, Any]:
+        if not access.is_registered:
+            raise MethodNotAllowed("This platform is not registered; use POST to register.", allow=("GET", "POST"))
+        token = await self._register(version, access.platform, presented, credentials)
+        log.info("a platform has changed its credentials", action="updated", platform=access.platform.id)
+        return self._own_credentials(token)
+
+    async def _delete(self, access: Access) -> None:
+        if not access.is_registered:
+            raise MethodNotAllowed("This platform is not registered.", allow=("GET", "POST"))
+        async with self._database.connection() as connection, connection.transaction():
+            await store.lock_platform(connection, access.platform.id)
+            await store.unregister(connection, access.platform.id)
+        await self._live.refresh()
+        log.info("a platform has left", action="unregistered", platform=access.platform.id)
+
+    async def _register(
+        self, version: str, platform: Platform, presented: tuple[str, bool], credentials: Credentials
+    ) -> Secret:
+        """Look the platform up at its own URLs, then store all at once; give its new token for the hub (R-062)."""
+        check_roles(credentials.roles, platform, self._live.table.platforms.values())
+        found = await self._discover(version, platform, presented, credentials)
+        require_endpoints(found.endpoints, credentials.roles)
+        token = make_token()
+        digests = self._keys.digests(presented[0])
+        async with self._database.connection() as connection:
+            try:
+                async with connection.transaction():
+                    # Others may have registered, left or been invited while this platform was being called.
+                    await store.lock_members(connection)
+                    await store.lock_platform(connection, platform.id)
+                    if await store.token_kind(connection, platform.id, digests) is None:
+                        raise Unauthorized("This credentials token has been used or replaced meanwhile.")
+                    _, platforms, _ = await store.read_members(connection, self._keys)
+                    now = next((each for each in platforms if each.id == platform.id), platform)
+                    check_roles(credentials.roles, now, platforms)
+                    await store_registration(connection, self._keys, now, credentials, found)
+                    await store.keep_as_previous(connection, platform.id, digests)
+                    await store.add_token(connection, platform.id, "current", token, self._keys)
+            except asyncpg.UniqueViolationError as exc:
+                raise ServerError("The registration collided with another one; try again.") from exc
+        await self._live.refresh()
+        return token
+
+    async def _discover(
+        self, version: str, platform: Platform, presented: tuple[str, bool], credentials: Credentials
+    ) -> Discovery:
+        found = self._caller.discover
+        key = platform.id
+        try:
+            return await found(credentials.url, credentials.token, token_base64=presented[1], version=version, key=key)
+        except TokenRefused:
+            # T-005: OCPI does not say with which token a PUT is verified; the old one is the second guess.
+            if platform.token is None or platform.state != "registered":
+                raise
+            return await found(
+                credentials.url, platform.token, token_base64=platform.sends_base64, version=version, key=key
+            )
+
+    def _own_credentials(self, token: Secret) -> dict[str, Any]:
+        settings = self._settings
+        return credentials_object(token, settings.versions_url, self.hub, settings.name, settings.website)
+
+
+async def store_registration(
+    connection: store.Connection, keys: SecretKeys, platform: Platform, credentials: Credentials, found: Discovery
+) -> None:
+    """Store what a finished handshake says of a platform, in either direction. The caller holds the transaction."""
+    await store.register(
+        connection,
+        platform.id,
+        version=found.version,
+        versions_url=found.versions_url,
+        details_url=found.details_url,
+        sealed_token=keys.seal_token(credentials.token, platform.id),
+        token_base64=found.token_base64,
+        endpoints=found.endpoints,
+    )
+    claimed = {role.key for role in credentials.roles}
+    await store.put_roles(connection, platform.id, credentials.roles, "claimed")
+    for role in platform.roles:
+        if role.key not in claimed and role.state == "claimed":
+            await store.drop_role(connection, platform.id, role)

@@ -1,0 +1,121 @@
+"""The database: open it (an embedded one if none is named), bring its schema up to date, lend out connections."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib import resources
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import asyncpg
+from pogo_core.util import migrate, sql
+
+from config.ocpi import ServerError
+from config.settings import Settings
+from hub.embedded_postgres import EmbeddedPostgres
+from parties.store import Connection
+
+_MIGRATION_LOCK = 78257203
+_SCHEMA = "public"
+
+AWAY = (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.CannotConnectNowError, TimeoutError)
+"""What asyncpg raises when the server cannot be reached, stops, or does not answer."""
+
+
+class DatabaseAway(ServerError):
+    """The hub's database cannot be reached at the moment; try again shortly."""
+
+
+class SchemaTooNew(Exception):
+    """The database was written by a newer hub than this one; run that version, or give this one a database of its own."""
+
+
+class Database:
+    """A pool of connections that comes back by itself when the server was away."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._embedded = None if settings.database_url else EmbeddedPostgres(settings.data_dir)
+        self._dsn = settings.database_url.get_secret_value() if settings.database_url else ""
+        self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+        self._opening = asyncio.Lock()
+
+    async def open(self) -> None:
+        """Connect, and migrate the schema under an advisory lock.
+
+        Raises EmbeddedPostgresError, SchemaTooNew, and what AWAY lists when the server cannot be reached.
+        """
+        async with self._opening:
+            if self._embedded is not None:
+                self._dsn = await self._embedded.acquire()
+            if self._pool is None:
+                connection = await asyncpg.connect(self._dsn, timeout=10)
+                try:
+                    await _migrate(connection)
+                finally:
+                    await connection.close(timeout=5)
+                self._pool = await asyncpg.create_pool(
+                    self._dsn,
+                    min_size=0,
+                    max_size=8,
+                    timeout=5,
+                    command_timeout=10,
+                    max_inactive_connection_lifetime=60,
+                )
+
+    async def connect(self) -> "asyncpg.Connection[asyncpg.Record]":
+        """Give a connection outside the pool, to LISTEN on. The caller closes it."""
+        return await asyncpg.connect(self._dsn, timeout=5)
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """Lend a connection. Raises DatabaseAway when there is none, or when it is lost on the way."""
+        if self._pool is None:
+            raise DatabaseAway
+        try:
+            async with self._pool.acquire(timeout=5) as connection:
+                yield connection
+        except AWAY as exc:
+            raise DatabaseAway from exc
+
+    async def close(self) -> None:
+        """Close every connection; an embedded server ends with its last user."""
+        if self._pool is not None:
+            try:
+                await asyncio.wait_for(self._pool.close(), 3)
+            except TimeoutError:
+                self._pool.terminate()
+            self._pool = None
+        if self._embedded is not None:
+            await self._embedded.release()
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self.open()
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, at: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+async def _migrate(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """Apply what is missing, one process at a time.
+
+    The lock is polled: a blocking one would hold a snapshot that CREATE INDEX CONCURRENTLY waits for.
+    """
+    async with asyncio.timeout(60):
+        while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", _MIGRATION_LOCK):
+            await asyncio.sleep(0.2)
+    with resources.as_file(resources.files("hub") / "migrations") as folder:
+        await sql.ensure_pogo_sync(connection)
+        applied = await sql.get_applied_migrations(connection, schema_name=_SCHEMA)
+        known = {path.stem for path in Path(folder).glob("*.sql")}
+        if applied - known:
+            raise SchemaTooNew
+        if known - applied:
+            await migrate.apply(connection, Path(folder), schema_name=_SCHEMA)

@@ -1,0 +1,374 @@
+"""Direct forwarding: one request to one platform, its answer back byte for byte, but for the URLs that are ours."""
+
+import os
+import time
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from urllib.parse import urljoin
+
+import orjson
+import structlog
+from aiohttp import web
+
+from config.ocpi import (
+    InterfaceRole,
+    InvalidJSON,
+    OCPIError,
+    Overloaded,
+    PartyID,
+    ReceiverNotConnected,
+    ReceiverTimeout,
+    RoutingFailed,
+    TooLarge,
+)
+from config.settings import Settings
+from hub import client as http
+from hub.aliases import Aliases
+from hub.bodies import Body, read_body
+from hub.coding import decode, is_accepted
+from hub.database import DatabaseAway
+from hub.metrics import Metrics
+from hub.trace import Trace
+from parties.model import Platform, origin_of
+from routing.aliases import Alias, split_target
+from routing.answers import (
+    is_json,
+    judge,
+    read_status_code,
+    starts_like_envelope,
+    starts_like_json,
+)
+from routing.headers import answer_headers, check_forward_headers, onward_headers, relayed_headers
+from routing.links import (
+    ALIAS_PARAMETER,
+    check_response_url,
+    has_parameter,
+    member_spans,
+    next_url,
+    put_response_url,
+    read_location,
+    read_next_page,
+    replace_member,
+    take_response_url,
+)
+from routing.message import Message, MessageIDs
+from routing.resolve import Direct
+
+log = structlog.get_logger()
+
+_DAY = 86400
+_ERRORS: dict[type[http.ClientError], type[OCPIError]] = {
+    http.ConnectFailed: ReceiverNotConnected,
+    http.NoAnswer: ReceiverTimeout,
+    http.ClosedUnanswered: ReceiverTimeout,  # T-048: once the request is written, it may have been carried out
+    http.AnswerBroken: RoutingFailed,
+    http.BodyBroken: ReceiverTimeout,
+    http.BodyTooLarge: RoutingFailed,
+    http.Saturated: Overloaded,
+}
+
+
+class Relay:
+    """Carries direct routes out."""
+
+    def __init__(self, settings: Settings, client: http.Client, aliases: Aliases, metrics: Metrics) -> None:
+        self._settings = settings
+        self._client = client
+        self._aliases = aliases
+        self._metrics = metrics
+        self._further_headers = check_forward_headers(settings.forward_headers)
+
+    async def relay(
+        self, request: web.BaseRequest, message: Message, route: Direct, trace: Trace
+    ) -> web.StreamResponse:
+        """Forward a request and give the receiver's answer. Raises OCPIError where the hub answers instead."""
+        operation, settings = message.operation, self._settings
+        body = await self._read_body(request, message)
+        route, body = await self._put_own_response_url(message, route, body)
+        has_body = bool(body.held)
+        trace.onward_request_id = new_id()
+        fields = onward_headers(
+            request.headers,
+            authorization=_authorization(route.platform, route.receiver),
+            sender=route.sender,
+            receiver=route.receiver,
+            ids=MessageIDs(trace.onward_request_id, message.ids.correlation),
+            has_body=has_body,
+            accept_encoding="identity",
+            further=self._further_headers,
+        )
+        url = route.url
+        timeout = settings.authorize_timeout if operation.authorize else settings.forward_timeout
+        content: bytes | AsyncIterator[bytes] | None = body.stream or (body.held if has_body else None)
+        started = time.perf_counter()
+        try:
+            for may_follow in (body.stream is None, False):
+                onward = http.Request(operation.method, url, fields, content, body.length)
+                async with self._client.send(
+                    onward,
+                    key=route.platform.id,
+                    lane="urgent" if operation.urgent else "ordinary",
+                    timeout=timeout,
+                ) as answer:
+                    trace.receiver_seconds = time.perf_counter() - started
+                    trace.receiver_http_status = answer.status
+                    redirected = _redirect(answer, url) if may_follow else None
+                    if redirected is not None:
+                        url = redirected
+                        continue
+                    response = await self._give_back(request, message, route, url, answer, trace)
+                    self._metrics.answered(route.platform.id)
+                    return response
+            raise AssertionError("a second redirect is an answer")
+        except http.ClientError as exc:
+            trace.receiver_seconds = trace.receiver_seconds or time.perf_counter() - started
+            kind = next(ours for theirs, ours in _ERRORS.items() if isinstance(exc, theirs))
+            if kind is not Overloaded:
+                self._metrics.failed(route.platform.id)
+            trace.problem = str(exc)
+            raise kind(_explain(kind, route.receiver)) from exc
+
+    async def _read_body(self, request: web.BaseRequest, message: Message) -> Body:
+        operation, settings = message.operation, self._settings
+        if operation.body == "none":
+            return Body()
+        body = await read_body(
+            request, hold=settings.held_body, maximum=settings.max_body, idle_seconds=settings.idle_timeout
+        )
+        if not body.held and operation.body == "optional":
+            return body  # authorize may come without (T-044)
+        if body.stream is not None:
+            if operation.response_url == "body":
+                raise TooLarge(f"A {operation.label} has at most {settings.held_body} bytes here.")
+            if not starts_like_json(body.held):
+                raise InvalidJSON
+        elif not is_json(body.held):
+            raise InvalidJSON
+        return body
+
+    async def _put_own_response_url(self, message: Message, route: Direct, body: Body) -> tuple[Direct, Body]:
+        """Let the receiver send its result to us (R-227), in the body or in the query."""
+        where = message.operation.response_url
+        query = route.url.partition("?")[2]
+        if where == "query" or (where == "if_present" and has_parameter(query, "response_url")):
+            theirs, rest = take_response_url(query)
+            ours = await self._stand_in(check_response_url(theirs, message.platform), message, route, body)
+            url = f"{route.url.partition('?')[0]}?{put_response_url(rest, ours)}"
+            return Direct(route.platform, url, route.receiver, route.sender), body
+        if where == "body" or (
+            where == "if_present" and body.stream is None and member_spans(body.held, "response_url")
+        ):
+            content = orjson.loads(body.held)
+            value = content.get("response_url") if isinstance(content, dict) else None
+            ours = await self._stand_in(check_response_url(value, message.platform), message, route, body)
+            return route, Body(replace_member(body.held, "response_url", ours))
+        return route, body
+
+    async def _stand_in(self, url: str, message: Message, route: Direct, body: Body) -> str:
+        origin, path = split_target(url)
+        settings = self._settings
+        expires = time.time()
+        if message.operation.reserves:
+            expires = max(expires, _expiry_date(body.held))
+        alias = Alias(
+            kind="result",
+            user_platform=route.platform.id,
+            user=route.receiver,
+            target_platform=message.platform.id,
+            target=route.sender,
+            expires=int(expires + settings.result_hours * 3600),
+            origin=origin,
+            path=path,
+            salt=int.from_bytes(os.urandom(2)),
+        )
+        interface: InterfaceRole = "SENDER" if message.operation.interface == "RECEIVER" else "RECEIVER"
+        return await self._aliases.give_url(alias, message.target.version, interface, message.operation.module)
+
+    async def _give_back(
+        self,
+        request: web.BaseRequest,
+        message: Message,
+        route: Direct,
+        url: str,
+        answer: http.Response,
+        trace: Trace,
+    ) -> web.StreamResponse:
+        """Check the receiver's answer and pass it on, held or streamed."""
+        fields = answer_headers(message.ids, to=message.sender, sender=message.receiver or route.receiver)
+        chunks: AsyncIterator[bytes] = aiter(answer)
+        length = answer.content_length
+        coding = (answer.headers.get("Content-Encoding") or "identity").strip().lower()
+        coded = coding not in ("identity", "")
+        passes_coded = coded and is_accepted(coding, request.headers.get("Accept-Encoding"))
+        if coded and not passes_coded:
+            chunks, length = decode(chunks, coding, self._settings.max_body), None
+        held, is_whole = await _hold(chunks, self._settings.held_body)
+        plain = held
+        if passes_coded:
+            fields["Content-Encoding"] = coding
+            plain, _ = await _hold(decode(_once(held), coding, self._settings.max_body), self._settings.max_body)
+            if not is_whole:
+                raise RoutingFailed("The receiver's answer is compressed and too long to be checked.")
+        status_code = read_status_code(plain) if is_whole else None
+        trace.receiver_status_code = status_code
+        problem = judge(answer.status, is_envelope=status_code is not None if is_whole else starts_like_envelope(plain))
+        if problem is not None:
+            if answer.status in (401, 403, 407):
+                log.error(
+                    "a platform refuses the hub's credentials token",
+                    action="token_refused",
+                    platform=route.platform.id,
+                    name=str(route.platform),
+                    http_status=answer.status,
+                )
+            raise problem
+        trace.status_code = status_code
+        fields |= relayed_headers(answer.headers)
+        await self._put_own_links(message, route, url, answer, status_code, fields)
+        if is_whole:
+            return web.Response(status=answer.status, body=held, headers=fields)
+        return await _stream(request, answer.status, fields, length, held, chunks, trace)
+
+    async def _put_own_links(
+        self,
+        message: Message,
+        route: Direct,
+        url: str,
+        answer: http.Response,
+        status_code: int | None,
+        fields: dict[str, str],
+    ) -> None:
+        operation, platform = message.operation, route.platform
+        version, interface, module = message.target.version, operation.interface, operation.module
+        endpoint = platform.endpoints.get((module, interface), url)
+        if operation.paged:
+            link = next_url(", ".join(answer.headers.get_all("Link")))
+            page = read_next_page(link, endpoint, message.target.query, platform) if link else None
+            if page is not None:
+                days = self._settings.link_days
+                alias = self._alias_for_requester(message, route, "link", int((time.time() // _DAY + days + 1) * _DAY))
+                if page.path:
+                    alias = _at(alias, origin_of(endpoint) + page.path)
+                text = await self._aliases.give_text(alias, 4096)
+                ours = self._aliases.module_url(version, interface, module)
+                query = "&".join(part for part in (page.query, f"{ALIAS_PARAMETER}={text}") if part)
+                fields["Link"] = f'<{ours}?{query}>; rel="next"'
+        location = answer.headers.get("Location") if operation.gives_location else None
+        if location and status_code is not None and 1000 <= status_code < 2000:
+            target = read_location(location, url, endpoint, platform)
+            if target is not None:
+                alias = _at(self._alias_for_requester(message, route, "location", 0), target)
+                try:
+                    fields["Location"] = await self._aliases.give_url(alias, version, interface, module)
+                except DatabaseAway:
+                    log.warning("a Location was left out", action="location_dropped", platform=platform.id)
+
+    def _alias_for_requester(self, message: Message, route: Direct, kind: str, expires: int) -> Alias:
+        return Alias(
+            kind="link" if kind == "link" else "location",
+            user_platform=message.platform.id,
+            user=message.sender,
+            target_platform=route.platform.id,
+            target=route.receiver,
+            expires=expires,
+        )
+
+
+def new_id() -> str:
+    """Make an id for X-Request-ID: a random UUID (R-170)."""
+    value = os.urandom(16).hex()
+    return f"{value[:8]}-{value[8:12]}-4{value[13:16]}-a{value[17:20]}-{value[20:]}"
+
+
+def _at(alias: Alias, url: str) -> Alias:
+    origin, path = split_target(url)
+    return Alias(
+        alias.kind,
+        alias.user_platform,
+        alias.user,
+        alias.target_platform,
+        alias.target,
+        expires=alias.expires,
+        origin=origin,
+        path=path,
+    )
+
+
+def _authorization(platform: Platform, receiver: PartyID) -> str:
+    if platform.authorization is None:
+        raise ReceiverNotConnected(f"{receiver} is not connected to this hub.")
+    return platform.authorization
+
+
+def _redirect(answer: http.Response, url: str) -> str | None:
+    """Give where to send a held request again: 307 or 308 to the same origin (R-118)."""
+    location = answer.headers.get("Location")
+    if answer.status not in (307, 308) or not location:
+        return None
+    target = urljoin(url, location)
+    try:
+        return target.partition("#")[0] if origin_of(target) == origin_of(url) else None
+    except ValueError:
+        return None
+
+
+def _explain(kind: type[OCPIError], receiver: PartyID) -> str | None:
+    if kind is ReceiverNotConnected:
+        return f"{receiver} could not be reached."
+    if kind is ReceiverTimeout:
+        return f"{receiver} did not answer in time. It may have carried the request out."
+    if kind is RoutingFailed:
+        return f"{receiver} gave an answer that is no HTTP or too large."
+    return None
+
+
+def _expiry_date(body: bytes) -> float:
+    """Give a RESERVE_NOW's expiry_date in Unix seconds; 0 when it cannot be read (the receiver will judge it)."""
+    try:
+        moment = datetime.fromisoformat(orjson.loads(body)["expiry_date"])
+        return min(moment.replace(tzinfo=moment.tzinfo or UTC).timestamp(), time.time() + 366 * _DAY)
+    except (KeyError, TypeError, ValueError):
+        return 0.0
+
+
+async def _hold(chunks: AsyncIterator[bytes], limit: int) -> tuple[bytes, bool]:
+    """Read up to a little over `limit` bytes; give them and whether that was all."""
+    held: list[bytes] = []
+    size = 0
+    async for chunk in chunks:
+        held.append(chunk)
+        size += len(chunk)
+        if size > limit:
+            return b"".join(held), False
+    return held[0] if len(held) == 1 else b"".join(held), True
+
+
+async def _once(content: bytes) -> AsyncIterator[bytes]:
+    yield content
+
+
+async def _stream(
+    request: web.BaseRequest,
+    status: int,
+    fields: dict[str, str],
+    length: int | None,
+    held: bytes,
+    chunks: AsyncIterator[bytes],
+    trace: Trace,
+) -> web.StreamResponse:
+    """Pass a long answer on as it comes. When it breaks off, so does ours: no error fits after the first byte."""
+    response = web.StreamResponse(status=status, headers=fields)
+    response.content_length = length
+    await response.prepare(request)
+    try:
+        await response.write(held)
+        async for chunk in chunks:
+            await response.write(chunk)
+        await response.write_eof()
+    except (http.ClientError, OCPIError) as exc:
+        trace.outcome, trace.problem = "broken_off", str(exc)
+        if request.transport is not None:
+            request.transport.abort()
+    except ConnectionError:
+        trace.outcome = "left"
+    return response

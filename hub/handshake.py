@@ -1,0 +1,160 @@
+"""The hub as a caller in the credentials exchange: read a platform's versions and details, POST, PUT and DELETE.
+
+OCPI 2.2.1, Credentials, Registration. Network first, then one transaction: a failure leaves everything as it was.
+"""
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+from urllib.parse import urljoin
+
+import orjson
+
+from config.ocpi import (
+    AUTHORIZATION,
+    CORRELATION_ID,
+    REQUEST_ID,
+    InterfaceRole,
+    OCPIError,
+    PartnerUnusable,
+)
+from hub import client as http
+from hub.addresses import AddressGuard, URLRefused
+from hub.direct import new_id
+from parties.model import origin_of
+from parties.registration import find_version, latest_mutual, read_data, read_endpoints
+from parties.tokens import Secret, write_authorization
+
+TIMEOUT_SECONDS = 10.0
+_ANSWER_MAX = 1024 * 1024
+
+
+class TokenRefused(PartnerUnusable):
+    """The other side does not accept the credentials token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Discovery:
+    """What a platform's versions endpoint and version details say."""
+
+    version: str
+    versions_url: str
+    details_url: str
+    endpoints: Mapping[tuple[str, InterfaceRole], str]
+    token_base64: bool
+    """Whether it understood the token in Base64, or only raw (R-029)."""
+
+
+class Caller:
+    """Sends the requests of the configuration modules, without routing headers (R-094)."""
+
+    def __init__(self, client: http.Client, guard: AddressGuard) -> None:
+        self.client = client
+        self._guard = guard
+
+    async def discover(
+        self, versions_url: str, token: Secret, *, token_base64: bool, version: str | None = None, key: Hashable
+    ) -> Discovery:
+        """Read the versions and then the details of one version: the one given, or the latest mutual one (R-053).
+
+        The token goes as Base64 or raw, whichever is said and then the other, whichever is understood. Raises
+        PartnerUnusable (3001), VersionUnsupported (3002), TokenRefused.
+        """
+        self.check(versions_url, "url")
+        try:
+            versions = await self.get(versions_url, token, token_base64=token_base64, key=key)
+        except TokenRefused:
+            token_base64 = not token_base64
+            versions = await self.get(versions_url, token, token_base64=token_base64, key=key)
+        if version is None:
+            version, details_url = latest_mutual(versions)
+        else:
+            details_url = find_version(versions, version)
+        self.check(details_url, f"the details URL of {version}")
+        details = await self.get(details_url, token, token_base64=token_base64, key=key)
+        endpoints = read_endpoints(details)
+        for (module, role), url in endpoints.items():
+            self.check(url, f"the endpoint {module} {role}")
+        return Discovery(version, versions_url, details_url, endpoints, token_base64)
+
+    def check(self, url: str, what: str) -> None:
+        """Refuse a URL that the hub must not call. Raises PartnerUnusable naming it."""
+        try:
+            self._guard.check_url(url)
+        except URLRefused as exc:
+            raise PartnerUnusable(f"{what}: {exc}") from exc
+
+    async def get(self, url: str, token: Secret, *, token_base64: bool, key: Hashable) -> Any:
+        """GET a configuration module's URL and give the data of its envelope."""
+        return await self.call("GET", url, token, token_base64=token_base64, key=key)
+
+    async def call(
+        self,
+        method: Literal["GET", "POST", "PUT", "DELETE"],
+        url: str,
+        token: Secret,
+        *,
+        token_base64: bool,
+        key: Hashable,
+        content: Any = None,
+    ) -> Any:
+        """Call a configuration module and give the data of its envelope. Raises PartnerUnusable in plain words.
+
+        A redirect to the same origin is followed once, so that the token goes nowhere else.
+        """
+        ident = new_id()
+        fields = [
+            (AUTHORIZATION, write_authorization(token, token_base64=token_base64)),
+            (REQUEST_ID, ident),
+            (CORRELATION_ID, ident),
+            ("Accept", "application/json"),
+            ("Accept-Encoding", "identity"),
+        ]
+        body = None
+        if content is not None:
+            body = orjson.dumps(content)
+            fields.append(("Content-Type", "application/json"))
+        for may_follow in (True, False):
+            try:
+                async with self.client.send(
+                    http.Request(method, url, fields, body), key=key, lane="urgent", timeout=TIMEOUT_SECONDS
+                ) as answer:
+                    target = _redirect(answer, url, method) if may_follow else None
+                    if target is None:
+                        return self._read(answer.status, await answer.read(_ANSWER_MAX), method, url)
+                    url = target
+            except http.ClientError as exc:
+                raise PartnerUnusable(f"{method} {url} failed: {exc}") from exc
+        raise AssertionError("a second redirect is an answer")
+
+    def _read(self, status: int, body: bytes, method: str, url: str) -> Any:
+        where = f"{method} {url}"
+        if status in (401, 403):
+            raise TokenRefused(f"{where} answered HTTP {status}: the credentials token was not accepted.")
+        if status == 405:
+            raise PartnerUnusable(f"{where} answered HTTP 405: for the other side the registration stands differently.")
+        if not 200 <= status < 300:
+            raise PartnerUnusable(f"{where} answered HTTP {status}.")
+        try:
+            envelope = orjson.loads(body)
+        except orjson.JSONDecodeError as exc:
+            raise PartnerUnusable(f"{where} answered something that is no JSON.") from exc
+        try:
+            return read_data(envelope)
+        except OCPIError as exc:
+            code = envelope.get("status_code") if isinstance(envelope, dict) else None
+            # Seen: a token in a form that is not understood answered with HTTP 200 and 3000, or a 2xxx.
+            kind = TokenRefused if method == "GET" and type(code) is int else PartnerUnusable
+            raise kind(f"{where}: {exc.message}") from exc
+
+
+def _redirect(answer: http.Response, url: str, method: str) -> str | None:
+    location = answer.headers.get("Location")
+    codes = (301, 302, 307, 308) if method == "GET" else (307, 308)
+    if answer.status not in codes or not location:
+        return None
+    target = urljoin(url, location).partition("#")[0]
+    try:
+        return target if origin_of(target) == origin_of(url) else None
+    except ValueError:
+        return None

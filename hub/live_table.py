@@ -1,0 +1,132 @@
+"""The routing table as the database has it now: loaded at start, and again whenever something changed.
+
+A NOTIFY says so at once; under it the count of changes is read every second, since a dropped LISTEN loses messages
+silently. While the database is away the last table stays in force.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterable
+
+import asyncpg
+import structlog
+
+from hub.database import AWAY, Database, DatabaseAway
+from hub.embedded_postgres import EmbeddedPostgresError
+from parties import store
+from parties.model import Access
+from parties.tokens import SecretKeys
+from routing.table import EMPTY, RoutingTable, make_table
+
+POLL_SECONDS = 1.0
+NEGATIVE_CACHE_SECONDS = 1.0
+MAX_LOOKUPS_PER_SECOND = 50
+
+log = structlog.get_logger()
+
+
+class LiveTable:
+    """The current routing table and who keeps it current."""
+
+    def __init__(self, database: Database, keys: SecretKeys) -> None:
+        self.table: RoutingTable = EMPTY
+        self.is_degraded = False
+        """Whether the database was away at the last look."""
+        self._database = database
+        self._keys = keys
+        self._loading = asyncio.Lock()
+        self._changed = asyncio.Event()
+        self._listener: asyncpg.Connection[asyncpg.Record] | None = None
+        self._unknown: dict[bytes, float] = {}
+        self._lookups: list[float] = []
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether there has been a first table."""
+        return self.table is not EMPTY
+
+    async def refresh(self) -> None:
+        """Load the table anew if anything changed. Raises DatabaseAway."""
+        async with self._loading, self._database.connection() as connection:
+            if await store.read_generation(connection) != self.table.generation:
+                generation, platforms, access = await store.read_members_at_once(connection, self._keys)
+                self.table = make_table(generation, platforms, access)
+                self._unknown.clear()
+
+    async def authenticate(self, tokens: Iterable[str]) -> Access | None:
+        """Give what the first known of these tokens opens.
+
+        A member uses a new token within milliseconds, perhaps at another process than the one that made it: so one
+        that this process does not know is looked up once in the database, at a limited rate, and an unknown one is
+        remembered for a second.
+        """
+        digests = [digest for token in tokens for digest in self._keys.digests(token)]
+        access = self.table.authenticate(digests)
+        if access is not None or not digests or not self._may_look_up(digests[0]):
+            return access
+        try:
+            async with self._database.connection() as connection:
+                known = await store.knows_token(connection, digests)
+            if known:
+                await self.refresh()
+        except DatabaseAway:
+            return None
+        return self.table.authenticate(digests)
+
+    def _may_look_up(self, digest: bytes) -> bool:
+        now = time.monotonic()
+        if self._unknown.get(digest, 0) > now:
+            return False
+        self._lookups = [moment for moment in self._lookups if moment > now - 1]
+        if len(self._lookups) >= MAX_LOOKUPS_PER_SECOND:
+            return False
+        self._lookups.append(now)
+        if len(self._unknown) > 1000:
+            self._unknown = {known: until for known, until in self._unknown.items() if until > now}
+        self._unknown[digest] = now + NEGATIVE_CACHE_SECONDS
+        return True
+
+    async def run(self) -> None:
+        """Keep the table current until cancelled; the first load of all must have succeeded or is tried here too."""
+        try:
+            while True:
+                await self._look()
+                self._changed.clear()
+                try:
+                    await asyncio.wait_for(self._changed.wait(), POLL_SECONDS)
+                except TimeoutError:
+                    continue
+        finally:
+            await self._stop_listening()
+
+    async def _look(self) -> None:
+        try:
+            if self.is_degraded or not self.is_loaded:
+                await self._database.open()
+            await self.refresh()
+            if self._listener is None or self._listener.is_closed():
+                self._listener = await self._database.connect()
+                await self._listener.add_listener("ocpi_hub_routing", self._on_notify)
+                await self.refresh()
+        except (DatabaseAway, EmbeddedPostgresError, *AWAY, asyncpg.PostgresError) as exc:
+            if not self.is_degraded:
+                log.warning(
+                    "the database is away; routing goes on with what is known",
+                    action="database_away",
+                    reason=type(exc.__cause__ or exc).__name__,
+                )
+            self.is_degraded = True
+            return
+        if self.is_degraded:
+            log.info("the database is back", action="database_back")
+        self.is_degraded = False
+
+    def _on_notify(self, *_: object) -> None:
+        self._changed.set()
+
+    async def _stop_listening(self) -> None:
+        if self._listener is not None and not self._listener.is_closed():
+            try:
+                await self._listener.close(timeout=1)
+            except (*AWAY, asyncpg.PostgresError):
+                self._listener.terminate()

@@ -1,0 +1,365 @@
+"""What an operator does with members: invite, connect, allow, suspend, resume, remove, rotate, set.
+
+Works on the database, whether a hub runs or not; running hubs follow by themselves.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+
+from config.ocpi import AUTHORIZATION, EndpointsMissing, OCPIError, PartnerUnusable, PartyID
+from config.settings import Settings
+from hub import client as http
+from hub.addresses import AddressGuard, URLRefused
+from hub.credentials import store_registration
+from hub.database import Database
+from hub.handshake import Caller, Discovery
+from parties import store
+from parties.model import Platform, Role, Switches, origin_of
+from parties.registration import check_roles, credentials_object, read_credentials, require_endpoints
+from parties.tokens import Secret, SecretKeys, make_token
+
+
+class MemberError(Exception):
+    """An operator's command that cannot be done; the message says why and what to do instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Invitation:
+    """What a platform needs to register at the hub."""
+
+    platform_id: int
+    versions_url: str
+    token: Secret
+    """The CREDENTIALS_TOKEN_A, shown once."""
+    expires_at: datetime
+
+
+Tell = Callable[[str], None]
+"""Told about each step of something that takes several."""
+
+
+class Members:
+    """The operator's commands."""
+
+    def __init__(self, settings: Settings, keys: SecretKeys, database: Database) -> None:
+        self._settings = settings
+        self._keys = keys
+        self._database = database
+        self._hub = PartyID(settings.country_code, settings.party_id)
+
+    async def platforms(self) -> list[Platform]:
+        """Give every platform known."""
+        async with self._database.connection() as connection:
+            _, platforms, _ = await store.read_members_at_once(connection, self._keys)
+            return platforms
+
+    async def platform_of(self, party: PartyID, role: str | None = None) -> Platform:
+        """Give the platform that holds this party. Raises MemberError when none or several do."""
+        found = [
+            platform
+            for platform in await self.platforms()
+            if any(each.party.key == party.key and role in (None, each.role) for each in platform.roles)
+        ]
+        if not found:
+            raise MemberError(
+                f"{party}{':' + role if role else ''} is not known here; `ocpi-hub party list` shows all."
+            )
+        if len(found) > 1:
+            raise MemberError(f"{party} is on {len(found)} platforms; name the role too, like {party}:CPO.")
+        return found[0]
+
+    async def invite(self, roles: Sequence[Role], name: str | None = None) -> Invitation:
+        """Make a CREDENTIALS_TOKEN_A for these parties and roles, and for no others (R-061)."""
+        token = make_token()
+        expires_at = datetime.now(UTC) + timedelta(days=self._settings.invitation_days)
+        async with self._database.connection() as connection, connection.transaction():
+            await store.lock_members(connection)
+            platform_id = await self._plan(connection, roles, name)
+            await store.add_token(connection, platform_id, "invitation", token, self._keys, expires_at)
+        return Invitation(platform_id, self._settings.versions_url, token, expires_at)
+
+    async def _plan(self, connection: store.Connection, roles: Sequence[Role], name: str | None) -> int:
+        """Give the planned platform of these roles, new or known. Raises MemberError when one is registered."""
+        wanted = {role.key for role in roles}
+        if any(role.party.key == self._hub.key for role in roles):
+            raise MemberError(f"{self._hub} is this hub itself.")
+        _, platforms, _ = await store.read_members(connection, self._keys)
+        holders = [
+            platform
+            for platform in platforms
+            if any(role.key in wanted and role.state != "dropped" for role in platform.roles)
+        ]
+        for platform in holders:
+            if platform.state == "registered":
+                held = ", ".join(str(role) for role in platform.roles if role.key in wanted)
+                raise MemberError(
+                    f"{held} is registered already. `ocpi-hub party remove` ends that registration; "
+                    "`ocpi-hub party allow` adds a role to it."
+                )
+        platform_id = holders[0].id if holders else await store.add_platform(connection, name or "")
+        if name is not None:
+            await store.set_name(connection, platform_id, name)
+        await store.set_state(connection, platform_id, "planned")
+        for platform in holders[:1]:
+            for role in platform.roles:
+                if role.key not in wanted:
+                    await store.drop_role(connection, platform.id, role)
+        await store.put_roles(connection, platform_id, roles, "invited")
+        return platform_id
+
+    async def allow(self, role: Role, platform: Platform) -> None:
+        """Let a platform add a role with its next PUT."""
+        async with self._database.connection() as connection, connection.transaction():
+            await store.lock_members(connection)
+            _, platforms, _ = await store.read_members(connection, self._keys)
+            for other in platforms:
+                for held in other.roles:
+                    if held.key == role.key and held.state != "dropped":
+                        where = "allowed here already" if other.id == platform.id else f"held by {other}"
+                        raise MemberError(f"{role} is {where}.")
+            await store.put_roles(connection, platform.id, [role], "invited")
+
+    async def suspend(self, party: PartyID, role: str | None, *, suspended: bool) -> None:
+        """Let a party take part no more, or again."""
+        async with self._database.connection() as connection:
+            if not await store.suspend(connection, party, role, suspended=suspended):
+                raise MemberError(
+                    f"{party}{':' + role if role else ''} is not known here; `ocpi-hub party list` shows all."
+                )
+
+    async def remove(self, platform: Platform, caller: Caller, tell: Tell) -> None:
+        """End a registration, and tell the other side with DELETE credentials if it answers."""
+        url = platform.endpoints.get(("credentials", "SENDER"))
+        if platform.state == "registered" and platform.token is not None and url is not None:
+            try:
+                await caller.call(
+                    "DELETE", url, platform.token, token_base64=platform.sends_base64, key=("remove", platform.id)
+                )
+                tell(f"{platform} was told with DELETE credentials.")
+            except OCPIError as exc:
+                tell(f"{platform} could not be told: {exc.message}")
+        async with self._database.connection() as connection, connection.transaction():
+            await store.lock_platform(connection, platform.id)
+            await store.unregister(connection, platform.id)
+
+    async def set_switches(self, platform: Platform, assignments: Iterable[str], guard: AddressGuard) -> Switches:
+        """Change how one platform is dealt with: `token=raw`, `foreign_owner=on`, and so on. Raises MemberError."""
+        switches = platform.switches
+        for assignment in assignments:
+            name, equals, value = assignment.partition("=")
+            if not equals:
+                raise MemberError(f"{assignment!r} is no NAME=VALUE, like token=raw.")
+            switches = _switch(switches, name.strip(), value.strip(), guard)
+        async with self._database.connection() as connection:
+            await store.set_switches(connection, platform.id, switches)
+        return switches
+
+    async def set_name(self, platform: Platform, name: str) -> None:
+        """Store what the operator calls a platform."""
+        async with self._database.connection() as connection:
+            await store.set_name(connection, platform.id, name)
+
+    # -- the hub as the one that starts
+
+    async def check_public_url(self, client: http.Client) -> None:
+        """Make sure that a hub answers at the public URL: the other side will call it back. Raises MemberError."""
+        url = self._settings.versions_url
+        request = http.Request("GET", url, [(AUTHORIZATION, "Token none"), ("Accept", "application/json")])
+        try:
+            async with client.send(request, key="self", lane="urgent", timeout=10) as answer:
+                body = await answer.read(64 * 1024)
+                is_hub = answer.status == 401 and type(orjson.loads(body).get("status_code")) is int
+        except (http.ClientError, orjson.JSONDecodeError, AttributeError) as exc:
+            raise MemberError(
+                f"No hub answers at {url} ({exc}). The other side will call back there: "
+                "start `ocpi-hub serve` first, or correct OCPI_HUB_PUBLIC_URL."
+            ) from exc
+        if not is_hub:
+            raise MemberError(f"What answers at {url} is no OCPI hub; correct OCPI_HUB_PUBLIC_URL.")
+
+    async def discover(self, versions_url: str, token: Secret, caller: Caller, tell: Tell) -> Discovery:
+        """Read a platform's versions and details with the CREDENTIALS_TOKEN_A it gave us."""
+        found = await caller.discover(versions_url, token, token_base64=True, key=("connect", versions_url))
+        form = "in Base64" if found.token_base64 else "as it is: it does not understand Base64"
+        modules = ", ".join(f"{module} {role}" for module, role in sorted(found.endpoints))
+        tell(f"Versions read; OCPI {found.version} is the latest that both sides speak. The token is sent {form}.")
+        tell(f"Version details read: {modules}.")
+        if ("credentials", "SENDER") not in found.endpoints:
+            raise EndpointsMissing("Its version details list no credentials endpoint.")
+        return found
+
+    async def claimed_roles(self, found: Discovery, token: Secret, caller: Caller) -> tuple[Role, ...]:
+        """Ask a platform for whom it speaks, with GET credentials."""
+        data = await caller.get(
+            found.endpoints[("credentials", "SENDER")], token, token_base64=found.token_base64, key="connect"
+        )
+        return read_credentials(dict(data) | {"token": "unused"} if isinstance(data, dict) else data, self._hub).roles
+
+    async def connect(
+        self,
+        found: Discovery,
+        token: Secret,
+        roles: Sequence[Role],
+        caller: Caller,
+        tell: Tell,
+        name: str | None = None,
+    ) -> Platform:
+        """Register the hub at a platform (R-078 to R-080). A failure leaves everything as it was.
+
+        Raises EndpointsMissing before anything is sent when its modules do not serve the roles; OCPIError, MemberError.
+        """
+        require_endpoints(found.endpoints, roles)
+        ours = make_token()
+        before = {platform.id for platform in await self.platforms()}
+        async with self._database.connection() as connection, connection.transaction():
+            await store.lock_members(connection)
+            platform_id = await self._plan(connection, roles, name)
+            await store.add_token(connection, platform_id, "offered", ours, self._keys)
+        tell("A token for it is in force; sending POST credentials, during which it calls the hub back.")
+        try:
+            data = await caller.call(
+                "POST",
+                found.endpoints[("credentials", "SENDER")],
+                token,
+                token_base64=found.token_base64,
+                key=("connect", platform_id),
+                content=self._own_credentials(ours),
+            )
+            theirs = read_credentials(data, self._hub)
+            agreed = {role.key for role in roles}
+            claimed = tuple(role for role in theirs.roles if role.key in agreed)
+            if not claimed:
+                raise PartnerUnusable(f"It registered as {_list(theirs.roles)}, not as {_list(roles)}.")
+            async with self._database.connection() as connection, connection.transaction():
+                await store.lock_members(connection)
+                await store.lock_platform(connection, platform_id)
+                _, platforms, _ = await store.read_members(connection, self._keys)
+                platform = next(each for each in platforms if each.id == platform_id)
+                check_roles(claimed, platform, platforms)
+                versions_url = theirs.url or found.versions_url
+                await store_registration(
+                    connection,
+                    self._keys,
+                    platform,
+                    replace(theirs, roles=claimed),
+                    replace(found, versions_url=versions_url),
+                )
+                await store.accept_offered(connection, platform_id)
+        except BaseException:
+            async with self._database.connection() as connection, connection.transaction():
+                await store.drop_tokens(connection, platform_id, "offered")
+                if platform_id not in before:
+                    await store.delete_platform(connection, platform_id)
+            raise
+        tell(f"It answered with its own token. {_list(claimed)} can be reached now.")
+        further = [role for role in theirs.roles if role.key not in agreed]
+        if further:
+            tell(f"It also speaks for {_list(further)}, which was not agreed; `ocpi-hub party allow` would.")
+        return await self.platform_of(claimed[0].party, claimed[0].role)
+
+    async def rotate(self, platform: Platform, caller: Caller, tell: Tell) -> None:
+        """Exchange both tokens with PUT credentials. A refusal leaves the old ones in force."""
+        url = platform.endpoints.get(("credentials", "SENDER"))
+        if platform.state != "registered" or platform.token is None or url is None or platform.version is None:
+            raise MemberError(f"{platform} is not registered, so there are no tokens to rotate.")
+        ours = make_token()
+        async with self._database.connection() as connection, connection.transaction():
+            await store.lock_platform(connection, platform.id)
+            await store.add_token(connection, platform.id, "offered", ours, self._keys)
+        tell("A new token for it is in force; sending PUT credentials, during which it calls the hub back.")
+        try:
+            data = await caller.call(
+                "PUT",
+                url,
+                platform.token,
+                token_base64=platform.sends_base64,
+                key=("rotate", platform.id),
+                content=self._own_credentials(ours),
+            )
+            theirs = read_credentials(data, self._hub)
+        except OCPIError as exc:
+            if isinstance(exc.__cause__, http.NoAnswer | http.BodyBroken | http.AnswerBroken):
+                raise MemberError(
+                    f"{exc.message} It may have changed its tokens all the same: the new one for the hub stays valid. "
+                    "If calls to it fail from now on, remove it and invite it again."
+                ) from exc
+            async with self._database.connection() as connection:
+                await store.drop_tokens(connection, platform.id, "offered")
+            raise
+        found = Discovery(
+            platform.version,
+            theirs.url,
+            platform.details_url or theirs.url,
+            dict(platform.published),
+            platform.token_base64,
+        )
+        try:
+            found = await caller.discover(
+                theirs.url,
+                theirs.token,
+                token_base64=platform.sends_base64,
+                version=platform.version,
+                key=("rotate", platform.id),
+            )
+        except OCPIError as exc:
+            tell(f"Its version details could not be read again, so the known ones stay: {exc.message}")
+        known = {role.key for role in platform.roles if role.state != "dropped"}
+        roles = tuple(role for role in theirs.roles if role.key in known)
+        async with self._database.connection() as connection, connection.transaction():
+            await store.lock_members(connection)
+            await store.lock_platform(connection, platform.id)
+            await store_registration(connection, self._keys, platform, replace(theirs, roles=roles), found)
+            await store.accept_offered(connection, platform.id)
+        tell("Both sides have new tokens; the old one for the hub ends when the new one is first used.")
+
+    def _own_credentials(self, token: Secret) -> dict[str, Any]:
+        settings = self._settings
+        return credentials_object(token, settings.versions_url, self._hub, settings.name, settings.website)
+
+
+def _list(roles: Iterable[Role]) -> str:
+    return ", ".join(str(role) for role in roles)
+
+
+def _switch(switches: Switches, name: str, value: str, guard: AddressGuard) -> Switches:
+    if name == "token":
+        if value == "auto":
+            return replace(switches, token="auto")  # noqa: S106
+        if value == "base64":
+            return replace(switches, token="base64")  # noqa: S106
+        if value == "raw":
+            return replace(switches, token="raw")  # noqa: S106
+        raise MemberError("token is auto (as learnt), base64 or raw.")
+    if name == "foreign_owner":
+        if value not in ("on", "off"):
+            raise MemberError("foreign_owner is on or off.")
+        return replace(switches, foreign_owner=value == "on")
+    if name == "origins":
+        urls = [part.strip() for part in value.split(",") if part.strip()]
+        try:
+            for url in urls:
+                guard.check_url(url)
+            return replace(switches, origins=tuple(origin_of(url) for url in urls))
+        except (URLRefused, ValueError) as exc:
+            raise MemberError(f"origins: {exc}") from exc
+    if name.startswith("endpoint."):
+        module, _, interface = name.removeprefix("endpoint.").rpartition(".")
+        if not module or interface not in ("SENDER", "RECEIVER"):
+            raise MemberError("An endpoint is named like endpoint.commands.RECEIVER=https://...")
+        endpoints = dict(switches.endpoints)
+        endpoints.pop(f"{module}:{interface}", None)
+        if value:
+            try:
+                guard.check_url(value)
+            except URLRefused as exc:
+                raise MemberError(f"{name}: {exc}") from exc
+            endpoints[f"{module}:{interface}"] = value
+        return replace(switches, endpoints=endpoints)
+    raise MemberError(
+        f"{name!r} cannot be set; these can: token, foreign_owner, origins, endpoint.MODULE.SENDER, "
+        "endpoint.MODULE.RECEIVER."
+    )

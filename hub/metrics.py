@@ -1,0 +1,204 @@
+"""What Prometheus sees. Counted by hand on the road (a tenth of the price of labels()), exported by a collector."""
+
+import asyncio
+import time
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from hub.trace import Trace
+from routing.table import RoutingTable
+
+BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+LAG_INTERVAL_SECONDS = 0.25
+
+
+@dataclass(slots=True)
+class _Histogram:
+    counts: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS) + 1))
+    total: float = 0.0
+
+    def observe(self, seconds: float) -> None:
+        self.counts[bisect_left(BUCKETS, seconds)] += 1
+        self.total += seconds
+
+    def buckets(self) -> list[tuple[str, float]]:
+        running, result = 0, []
+        for bound, count in zip((*map(str, BUCKETS), "+Inf"), self.counts, strict=True):
+            running += count
+            result.append((bound, float(running)))
+        return result
+
+
+@dataclass(slots=True)
+class _PlatformCounts:
+    received: int = 0
+    """Requests it sent to the hub."""
+    sent: int = 0
+    """Requests the hub sent to it."""
+    errors: int = 0
+    """Those of them that ended without a usable answer."""
+    reachable: bool | None = None
+    """Whether the latest of them was answered."""
+    last_seen: float = 0.0
+    """Unix time of its latest sign of life, request or answer."""
+
+
+class Metrics(Collector):
+    """The hub's own counts and gauges."""
+
+    def __init__(self, version: str) -> None:
+        self._version = version
+        self._requests: dict[tuple[str, str, str, str], int] = {}
+        self._own: dict[str, _Histogram] = {}
+        self._receiver: dict[str, _Histogram] = {}
+        self._platforms: dict[int, _PlatformCounts] = {}
+        self.in_flight = 0
+        self.loop_lag_seconds = 0.0
+        self.loop_lag_max_seconds = 0.0
+        self.table: Callable[[], RoutingTable] | None = None
+        self.is_degraded: Callable[[], bool] = lambda: False
+        self.open_connections: Callable[[], int] = lambda: 0
+        self.in_flight_at: Callable[[int], int] = lambda platform_id: 0
+        self.registry = CollectorRegistry()
+        self.registry.register(self)
+
+    def count(self, trace: Trace) -> None:
+        """Count a finished request."""
+        module = trace.operation.partition(".")[0]
+        key = (module, trace.method, trace.scenario, trace.outcome)
+        self._requests[key] = self._requests.get(key, 0) + 1
+        own = self._own.get(module)
+        if own is None:
+            own = self._own[module] = _Histogram()
+        own.observe(trace.seconds - trace.receiver_seconds)
+        if trace.platform_id is not None:
+            counts = self.platform(trace.platform_id)
+            counts.received += 1
+            counts.last_seen = time.time()
+        if trace.receiver_platform_id is not None:
+            receiver = self._receiver.get(module)
+            if receiver is None:
+                receiver = self._receiver[module] = _Histogram()
+            receiver.observe(trace.receiver_seconds)
+
+    def answered(self, platform_id: int) -> None:
+        """Note that a platform answered a request of the hub's."""
+        counts = self.platform(platform_id)
+        counts.sent += 1
+        counts.reachable = True
+        counts.last_seen = time.time()
+
+    def failed(self, platform_id: int) -> None:
+        """Note that a request to a platform ended without a usable answer."""
+        counts = self.platform(platform_id)
+        counts.sent += 1
+        counts.errors += 1
+        counts.reachable = False
+
+    def platform(self, platform_id: int) -> _PlatformCounts:
+        """Give a platform's counts."""
+        counts = self._platforms.get(platform_id)
+        if counts is None:
+            counts = self._platforms[platform_id] = _PlatformCounts()
+        return counts
+
+    def render(self) -> bytes:
+        """Give everything in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+    async def watch_loop(self) -> None:
+        """Measure how late the event loop is, until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + LAG_INTERVAL_SECONDS
+            await asyncio.sleep(LAG_INTERVAL_SECONDS)
+            self.loop_lag_seconds = max(0.0, loop.time() - due)
+            self.loop_lag_max_seconds = max(self.loop_lag_max_seconds, self.loop_lag_seconds)
+
+    def collect(self) -> Iterator[Metric]:
+        """Give every metric (prometheus-client's Collector interface)."""
+        yield InfoMetricFamily("ocpi_hub_build", "The hub's version.", value={"version": self._version})
+        requests = CounterMetricFamily(
+            "ocpi_hub_requests",
+            "Requests of members, by what became of them.",
+            labels=("module", "method", "scenario", "outcome"),
+        )
+        for labels, number in self._requests.items():
+            requests.add_metric(labels, number)
+        yield requests
+        for name, text, histograms in (
+            ("ocpi_hub_own_seconds", "Time a request spent in the hub itself.", self._own),
+            ("ocpi_hub_receiver_seconds", "Time until the head of the receiver's answer.", self._receiver),
+        ):
+            family = HistogramMetricFamily(name, text, labels=("module",))
+            for module, histogram in histograms.items():
+                family.add_metric((module,), histogram.buckets(), histogram.total)
+            yield family
+        yield GaugeMetricFamily("ocpi_hub_in_flight", "Requests of members being worked on.", self.in_flight)
+        yield GaugeMetricFamily("ocpi_hub_connections", "Open connections to platforms.", self.open_connections())
+        yield GaugeMetricFamily(
+            "ocpi_hub_event_loop_lag_seconds", "How late the event loop was lately.", self.loop_lag_seconds
+        )
+        yield GaugeMetricFamily(
+            "ocpi_hub_event_loop_lag_max_seconds",
+            "The worst lag since the last scrape.",
+            self.loop_lag_max_seconds,
+        )
+        self.loop_lag_max_seconds = self.loop_lag_seconds
+        yield GaugeMetricFamily("ocpi_hub_database_up", "1 unless the database is away.", float(not self.is_degraded()))
+        table = self.table() if self.table else None
+        if table is not None:
+            yield from self._collect_platforms(table)
+
+    def _collect_platforms(self, table: RoutingTable) -> Iterator[Metric]:
+        yield GaugeMetricFamily(
+            "ocpi_hub_routing_generation", "The database's count of changes that is in force here.", table.generation
+        )
+        parties = GaugeMetricFamily("ocpi_hub_parties", "Parties in a role, by status.", labels=("role", "status"))
+        numbers: dict[tuple[str, str], int] = {}
+        for platform in table.platforms.values():
+            for role in platform.roles:
+                key = (role.role, platform.status_of(role).value)
+                numbers[key] = numbers.get(key, 0) + 1
+        for labels, number in numbers.items():
+            parties.add_metric(labels, number)
+        yield parties
+        names = ("platform", "name")
+        registered = GaugeMetricFamily(
+            "ocpi_hub_platform_registered", "1 when the platform has finished its registration.", labels=names
+        )
+        up = GaugeMetricFamily("ocpi_hub_platform_up", "1 when the latest request to it was answered.", labels=names)
+        received = CounterMetricFamily("ocpi_hub_platform_received", "Requests it sent to the hub.", labels=names)
+        sent = CounterMetricFamily("ocpi_hub_platform_sent", "Requests the hub sent to it.", labels=names)
+        errors = CounterMetricFamily(
+            "ocpi_hub_platform_errors", "Requests to it that ended without a usable answer.", labels=names
+        )
+        seen = GaugeMetricFamily(
+            "ocpi_hub_platform_last_seen_timestamp_seconds", "Unix time of its latest sign of life.", labels=names
+        )
+        in_flight = GaugeMetricFamily("ocpi_hub_platform_in_flight", "Requests open at it.", labels=names)
+        nothing = _PlatformCounts()
+        for platform in table.platforms.values():
+            labels = (str(platform.id), str(platform))
+            counts = self._platforms.get(platform.id, nothing)
+            registered.add_metric(labels, float(platform.state == "registered"))
+            if counts.reachable is not None:
+                up.add_metric(labels, float(counts.reachable))
+            received.add_metric(labels, counts.received)
+            sent.add_metric(labels, counts.sent)
+            errors.add_metric(labels, counts.errors)
+            if counts.last_seen:
+                seen.add_metric(labels, counts.last_seen)
+            in_flight.add_metric(labels, self.in_flight_at(platform.id))
+        yield from (registered, up, received, sent, errors, seen, in_flight)

@@ -1,0 +1,121 @@
+"""What became of each request: one structured line, and the facts that the metrics count.
+
+Lines are gathered and written every tenth of a second, since a write per request would cost more than the routing.
+"""
+
+import asyncio
+import sys
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+import orjson
+
+from config.ocpi import PartyID, format_time
+
+FLUSH_SECONDS = 0.1
+_FLUSH_LINES = 500
+
+
+@dataclass(slots=True)
+class Trace:
+    """One request on its way, filled in as more becomes known."""
+
+    method: str
+    started: float = field(default_factory=time.perf_counter)
+    operation: str = "unknown"
+    """Module and operation, like `sessions.put_session`."""
+    scenario: str = "none"
+    """direct, alias (a URL that the hub gave out), or configuration."""
+    platform_id: int | None = None
+    """Whose token came with it."""
+    receiver_platform_id: int | None = None
+    sender: PartyID | None = None
+    receiver: PartyID | None = None
+    request_id: str = ""
+    correlation_id: str = ""
+    onward_request_id: str = ""
+    receiver_http_status: int | None = None
+    receiver_status_code: int | None = None
+    receiver_seconds: float = 0.0
+    """From handing the request to the client until the head of the answer."""
+    http_status: int = 0
+    status_code: int | None = None
+    outcome: str = "ok"
+    problem: str = ""
+    """Why the hub answered in the receiver's place, as the requester reads it."""
+    seconds: float = 0.0
+
+    def fields(self) -> dict[str, Any]:
+        """Give the line's facts; never a token or a body."""
+        facts = {
+            "action": "forwarded" if self.receiver_http_status else "answered",
+            "operation": self.operation,
+            "method": self.method,
+            "scenario": self.scenario,
+            "outcome": self.outcome,
+            "from": str(self.sender) if self.sender else None,
+            "to": str(self.receiver) if self.receiver else None,
+            "platform": self.platform_id,
+            "receiver_platform": self.receiver_platform_id,
+            "http_status": self.http_status,
+            "status_code": self.status_code,
+            "receiver_http_status": self.receiver_http_status,
+            "receiver_status_code": self.receiver_status_code,
+            "ms": round(self.seconds * 1000, 2),
+            "receiver_ms": round(self.receiver_seconds * 1000, 2) if self.receiver_http_status else None,
+            "request_id": self.request_id or None,
+            "onward_request_id": self.onward_request_id or None,
+            "correlation_id": self.correlation_id or None,
+            "problem": self.problem or None,
+        }
+        return {name: value for name, value in facts.items() if value is not None}
+
+
+class RequestLog:
+    """Writes a line per request, as JSON or for reading."""
+
+    def __init__(self, *, as_json: bool, stream: TextIO | None = None) -> None:
+        self._as_json = as_json
+        self._stream = stream or sys.stdout
+        self._lines: list[bytes] = []
+
+    def write(self, trace: Trace) -> None:
+        """Note what became of a request."""
+        now = datetime.now(UTC)
+        if self._as_json:
+            facts = {"timestamp": format_time(now), "level": "info", "event": "request"}
+            self._lines.append(orjson.dumps(facts | trace.fields(), option=orjson.OPT_APPEND_NEWLINE))
+        else:
+            self._lines.append(_readable(trace, now).encode())
+        if len(self._lines) >= _FLUSH_LINES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is waiting."""
+        if self._lines:
+            lines, self._lines = b"".join(self._lines), []
+            self._stream.write(lines.decode(errors="replace"))
+            self._stream.flush()
+
+    async def run(self) -> None:
+        """Write regularly until cancelled."""
+        try:
+            while True:
+                await asyncio.sleep(FLUSH_SECONDS)
+                self.flush()
+        finally:
+            self.flush()
+
+
+def _readable(trace: Trace, now: datetime) -> str:
+    who = f"{trace.sender or '?'} -> {trace.receiver or 'hub'}"
+    code = trace.status_code if trace.status_code is not None else "-"
+    line = f"{now:%H:%M:%S}  {who:<18} {trace.method:<6} {trace.operation:<32} {trace.http_status} {code:<5}"
+    line += f" {trace.seconds * 1000:8.1f} ms"
+    if trace.receiver_http_status:
+        line += f" (receiver {trace.receiver_seconds * 1000:.1f})"
+    if trace.problem:
+        line += f"  {trace.problem}"
+    return line.rstrip() + f"  [{trace.correlation_id}]\n"

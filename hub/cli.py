@@ -41,6 +41,8 @@ def common(
     """An OCPI roaming hub: CPOs and eMSPs connect once and reach each other."""
     global _config_file
     _config_file = config
+    # What a command prints is for scripts; what happens beside it goes to standard error.
+    configure_logging(as_json=False, level="warning", stream=sys.stderr)
 
 
 def settings() -> Settings:
@@ -63,7 +65,13 @@ def run_async(work: Callable[[], Awaitable[None]]) -> None:
     from hub.database import AWAY, SchemaTooNew
     from hub.embedded_postgres import EmbeddedPostgresError
 
-    async def main() -> None:
+    async def _plain(value: object) -> str:
+    if isinstance(value, list):
+        return ",".join(str(each) for each in value)
+    return "" if value is None else str(value)
+
+
+def main() -> None:
         await work()
 
     try:
@@ -96,7 +104,13 @@ def serve() -> None:
     from hub.server import Hub, listen, serve, stop_on_signals
     from hub.trace import RequestLog
 
-    async def main() -> None:
+    async def _plain(value: object) -> str:
+    if isinstance(value, list):
+        return ",".join(str(each) for each in value)
+    return "" if value is None else str(value)
+
+
+def main() -> None:
         hub = Hub(chosen, request_log=RequestLog(as_json=as_json))
         await serve(hub, member_socket, ops_socket, stop_on_signals())
 
@@ -123,14 +137,23 @@ def config_show(as_json: JSON = False) -> None:
     if as_json:
         print_json(values)
         return
+    if not sys.stdout.isatty():
+        for name, value in values.items():
+            typer.echo(f"OCPI_HUB_{name.upper()}={_plain(value)}")
+        return
     from rich.console import Console
     from rich.table import Table
 
     table = Table("Setting", "Value", "What it is", box=None, pad_edge=False)
     for name, value in values.items():
-        shown = ", ".join(value) if isinstance(value, list) else "" if value is None else str(value)
-        table.add_row(f"OCPI_HUB_{name.upper()}", shown, Settings.model_fields[name].description or "")
+        table.add_row(f"OCPI_HUB_{name.upper()}", _plain(value), Settings.model_fields[name].description or "")
     Console().print(table)
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, list):
+        return ",".join(str(each) for each in value)
+    return "" if value is None else str(value)
 
 
 def main() -> None:

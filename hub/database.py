@@ -1,6 +1,7 @@
 """The database: open it (an embedded one if none is named), bring its schema up to date, lend out connections."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib import resources
@@ -9,6 +10,7 @@ from types import TracebackType
 from typing import Self
 
 import asyncpg
+import structlog
 from pogo_core.util import migrate, sql
 
 from config.ocpi import ServerError
@@ -18,6 +20,9 @@ from parties.store import Connection
 
 _MIGRATION_LOCK = 78257203
 _SCHEMA = "public"
+_quiet = logging.Logger("migrations", level=logging.ERROR)
+
+log = structlog.get_logger()
 
 AWAY = (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.CannotConnectNowError, TimeoutError)
 """What asyncpg raises when the server cannot be reached, stops, or does not answer."""
@@ -118,4 +123,5 @@ async def _migrate(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
         if applied - known:
             raise SchemaTooNew
         if known - applied:
-            await migrate.apply(connection, Path(folder), schema_name=_SCHEMA)
+            await migrate.apply(connection, Path(folder), schema_name=_SCHEMA, logger=_quiet)
+            log.info("the database schema is up to date", action="migrated", applied=sorted(known - applied))

@@ -5,6 +5,7 @@ import contextlib
 import signal
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator, Coroutine
 from importlib.metadata import version as distribution_version
 from typing import Any
@@ -103,7 +104,7 @@ class Hub:
                 trace.outcome = "receiver_error"
         finally:
             self.metrics.in_flight -= 1
-            trace.seconds = asyncio.get_running_loop().time() - trace.started
+            trace.seconds = time.perf_counter() - trace.started
             self.metrics.count(trace)
             self.request_log.write(trace)
         return response

@@ -1,0 +1,425 @@
+"""One HTTP/1.1 connection to a platform: write a request, read its answer. No pool, no addresses, no retries."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+
+import httptools
+
+from hub.addresses import Origin
+
+HIGH_WATER = 256 * 1024  # bytes of an answer held before the platform is made to wait
+MAX_INTERIM_ANSWERS = 8  # 1xx answers before the real one
+
+_ADDED_HERE = frozenset({"host", "content-length", "transfer-encoding"})
+_BODY_EXPECTED = frozenset({"POST", "PUT", "PATCH"})
+_READ_HERE = frozenset({b"content-length", b"transfer-encoding", b"keep-alive"})
+_KEEP_ALIVE_TIMEOUT = re.compile(rb"timeout\s*=\s*\"?(\d{1,6})", re.IGNORECASE)
+
+
+class ClientError(Exception):
+    """A request to a platform failed."""
+
+    def __init__(self, reason: str | None = None) -> None:
+        super().__init__(reason or (type(self).__doc__ or "").partition("\n")[0])
+
+
+class NoAnswer(ClientError):
+    """The platform did not answer in time."""
+
+
+class AnswerBroken(ClientError):
+    """The platform's answer broke off or went wrong before its head was complete."""
+
+
+class ClosedUnanswered(AnswerBroken):
+    """The platform closed the connection without a byte of an answer."""
+
+
+class BodyBroken(ClientError):
+    """The platform's answer broke off or went wrong after its head."""
+
+
+class Headers:
+    """The headers of an answer in the order they came, as Latin-1; names match in any case."""
+
+    __slots__ = ("_fields",)
+
+    def __init__(self, fields: Sequence[tuple[bytes, bytes, bytes]]) -> None:
+        self._fields = fields  # name in lower case, name, value
+
+    def get(self, name: str) -> str | None:
+        """The first value of that name, None when there is none."""
+        wanted = name.lower().encode("latin-1")
+        for key, _, value in self._fields:
+            if key == wanted:
+                return value.decode("latin-1")
+        return None
+
+    def get_all(self, name: str) -> list[str]:
+        """Every value of that name."""
+        wanted = name.lower().encode("latin-1")
+        return [value.decode("latin-1") for key, _, value in self._fields if key == wanted]
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        for _, name, value in self._fields:
+            yield name.decode("latin-1"), value.decode("latin-1")
+
+    def __repr__(self) -> str:
+        return f"<Headers {[name for name, _ in self]}>"  # values may hold credentials
+
+
+def write_head(
+    method: str,
+    origin: Origin,
+    target: str,
+    headers: Sequence[tuple[str, str]],
+    body: bytes | AsyncIterator[bytes] | None,
+    content_length: int | None,
+) -> bytes:
+    """The head of a request as it goes over the wire, headers in the order given, the framing of its body last.
+
+    Raises ValueError when a part of it would end its line, or when a header is one that is added here.
+    """
+    if not _ADDED_HERE.isdisjoint([name.lower() for name, _ in headers]):
+        raise ValueError("The headers Host, Content-Length and Transfer-Encoding are the client's to write.")
+    framing = ""
+    if isinstance(body, bytes):
+        framing = f"Content-Length: {len(body)}\r\n"
+    elif body is not None:
+        framing = (
+            "Transfer-Encoding: chunked\r\n" if content_length is None else f"Content-Length: {content_length}\r\n"
+        )
+    elif method in _BODY_EXPECTED:
+        framing = "Content-Length: 0\r\n"
+    fields = "".join([f"{name}: {value}\r\n" for name, value in headers])
+    head = f"{method} {target} HTTP/1.1\r\nHost: {origin.authority}\r\n{fields}{framing}\r\n"
+    ends = len(headers) + (4 if framing else 3)  # any other line end came in with a value
+    if head.count("\r") != ends or head.count("\n") != ends or "\0" in head or not method.isalpha() or " " in target:
+        raise ValueError(
+            "The method, the URL or a header of the request has a line end or another forbidden character."
+        )
+    try:
+        return head.encode("latin-1")
+    except UnicodeEncodeError:
+        raise ValueError("The URL or a header of the request has a character outside Latin-1.") from None
+
+
+async def _end(upload: asyncio.Task[None]) -> BaseException | None:
+    """Stop sending the body of a request, if it is still being sent, and tell why it failed, if it has."""
+    upload.cancel()
+    await asyncio.wait((upload,))
+    return None if upload.cancelled() else upload.exception()
+
+
+class Connection(asyncio.Protocol):
+    """One connection, which carries one exchange at a time.
+
+    `ask` sends a request and returns when the head of the answer is there; `read_chunk` then reads its body. Whether
+    the connection is fit for another exchange then, `is_reusable` tells.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        on_lost: Callable[["Connection"], None],
+        *,
+        max_head: int,
+        idle_timeout: float,
+    ) -> None:
+        self._loop = loop
+        self._on_lost = on_lost
+        self._max_head = max_head
+        self._idle_timeout = idle_timeout
+        self._transport: asyncio.Transport
+        self._parser = httptools.HttpResponseParser(self)
+        self._waiter: asyncio.Future[None] | None = None
+        self._drained: asyncio.Future[None] | None = None
+        self._writing_paused = self._reading_paused = False
+        self._chunks: list[bytes] = []
+        self._complete = True  # no answer is awaited
+        self.lost: asyncio.Future[None] = loop.create_future()
+        """Done when the connection is gone."""
+        self.peer_keeps_seconds: int | None = None
+        """How long the platform says it keeps an idle connection; None when it does not say."""
+        self._begin("")
+
+    def __repr__(self) -> str:
+        state = "lost" if self.lost.done() else "idle" if self._complete else "reading" if self._has_head else "waiting"
+        return f"<Connection {state}>"
+
+    # For the client
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether the connection has been closed by either side."""
+        return self.lost.done() or self._transport.is_closing()
+
+    @property
+    def is_reusable(self) -> bool:
+        """Whether the exchange is over in a way that leaves the connection fit for another."""
+        return (
+            self._complete
+            and self._keep_alive
+            and self._sent
+            and self._error is None
+            and not self._reading_paused
+            and not self.is_closing
+            and self._transport.get_write_buffer_size() == 0
+        )
+
+    async def ask(
+        self,
+        method: str,
+        head: bytes,
+        body: bytes | AsyncIterator[bytes] | None,
+        content_length: int | None,
+        deadline: float,
+    ) -> None:
+        """Send a request and wait for the head of its answer: `status`, `fields` and `content_length` are it.
+
+        `deadline` is a time of the event loop. Raises NoAnswer, AnswerBroken, or what the body's iterator raises; the
+        connection has been closed then.
+        """
+        if self.lost.done():
+            raise ClosedUnanswered
+        self._begin(method)
+        self._complete = False
+        upload: asyncio.Task[None] | None = None
+        if body is None or isinstance(body, bytes):
+            self._transport.write(head + body if body else head)
+            self._sent = True
+        else:
+            self._transport.write(head)
+            upload = self._loop.create_task(self._upload(body, content_length))
+            upload.add_done_callback(self._wake)
+        timer = self._loop.call_at(deadline, self._expire)
+        try:
+            while not (self._has_head or self._error or (upload is not None and upload.done() and not self._sent)):
+                await self._news()
+            failure = await _end(upload) if upload is not None else None
+            if not self._has_head:
+                raise failure or self._error or NoAnswer()
+        except BaseException:
+            self.abort()
+            if upload is not None:
+                await _end(upload)
+            raise
+        finally:
+            timer.cancel()
+
+    async def read_chunk(self) -> bytes:
+        """What has come of the body since, or comes next; empty at its end. Raises BodyBroken."""
+        if not (self._chunks or self._complete or self._error):
+            timer = self._loop.call_later(
+                self._idle_timeout, self._fail, BodyBroken, "The answer's body stopped coming."
+            )
+            try:
+                while not (self._chunks or self._complete or self._error):
+                    await self._news()
+            finally:
+                timer.cancel()
+        if not self._chunks:
+            if self._error:
+                raise self._error
+            return b""
+        data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        self._chunks.clear()
+        self._body_size = 0
+        if self._reading_paused:
+            self._reading_paused = False
+            if not self.is_closing:
+                self._transport.resume_reading()
+        return data
+
+    def close(self) -> None:
+        """Close an idle connection politely."""
+        self._transport.close()
+
+    def abort(self) -> None:
+        """Close the connection at once, whatever it is doing."""
+        self._fail(BodyBroken if self._has_head else AnswerBroken, "The hub closed the connection.")
+        self._transport.abort()
+
+    # One exchange
+
+    def _begin(self, method: str) -> None:
+        self._is_head_request = method == "HEAD"
+        self.status = 0
+        self.fields: list[tuple[bytes, bytes, bytes]] = []
+        self.content_length: int | None = None
+        self._chunked = self._has_head = self._keep_alive = self._sent = self._touched = False
+        self._interim = self._overhead = self._field_bytes = self._body_size = 0
+        self._error: ClientError | None = None
+        self._refusal = ""
+        if self._chunks:
+            self._chunks = []
+
+    async def _upload(self, body: AsyncIterator[bytes], content_length: int | None) -> None:
+        left = content_length or 0
+        try:
+            async for piece in body:
+                if not piece:
+                    continue
+                left -= len(piece)
+                if content_length is None:
+                    self._transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+                elif left >= 0:
+                    self._transport.write(piece)
+                else:
+                    raise ValueError("The body of the request is longer than its Content-Length.")
+                if self._writing_paused:
+                    await self._drain()
+        finally:
+            if (aclose := getattr(body, "aclose", None)) is not None:
+                await aclose()
+        if content_length is None:
+            self._transport.write(b"0\r\n\r\n")
+        elif left:
+            raise ValueError("The body of the request is shorter than its Content-Length.")
+        self._sent = True
+
+    async def _drain(self) -> None:
+        self._drained = self._loop.create_future()
+        timer = self._loop.call_later(self._idle_timeout, self._expire, "The platform stopped reading the request.")
+        try:
+            await self._drained
+        finally:
+            timer.cancel()
+            self._drained = None
+
+    async def _news(self) -> None:
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _wake(self, _: object = None) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _expire(self, reason: str | None = None) -> None:
+        if not self._has_head:
+            self._fail(NoAnswer, reason)
+
+    def _fail(self, kind: type[ClientError], reason: str | None = None) -> None:
+        if not self._complete and self._error is None:
+            self._error = kind(reason)
+            self._wake()
+            self._transport.abort()
+
+    # Called by the event loop
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment]
+
+    def data_received(self, data: bytes) -> None:
+        if self._complete:  # an answer nobody asked for, or more than the whole answer
+            self._keep_alive = False
+            self._transport.abort()
+            return
+        self._touched = True
+        self._overhead += len(data)
+        try:
+            self._parser.feed_data(data)
+            if self._overhead > self._max_head and not self._complete:
+                self._refuse(f"more than {self._max_head} bytes that are not its body")
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as exc:
+            self._keep_alive = False
+            kind = BodyBroken if self._has_head else AnswerBroken
+            self._fail(kind, f"The answer is not valid HTTP: {self._refusal or exc}.")
+        if self._has_head:
+            self._wake()
+            if self._body_size > HIGH_WATER and not self._reading_paused and not self.is_closing:
+                self._reading_paused = True
+                self._transport.pause_reading()
+
+    def eof_received(self) -> None:
+        # RFC 9112, 6.3: without Content-Length and chunked coding, the body ends where the connection does.
+        if self._has_head and not self._chunked and self.content_length is None:
+            self._complete = True
+            self._wake()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._has_head:
+            self._fail(BodyBroken, "The connection was closed in the middle of the answer's body.")
+        elif self._touched:
+            self._fail(AnswerBroken, "The connection was closed in the middle of the answer's head.")
+        else:
+            self._fail(ClosedUnanswered)
+        del self._parser  # it refers back to us
+        self.lost.set_result(None)
+        self._on_lost(self)
+
+    def pause_writing(self) -> None:
+        self._writing_paused = True
+
+    def resume_writing(self) -> None:
+        self._writing_paused = False
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+
+    # Called by the parser
+
+    def on_message_begin(self) -> None:
+        if self._complete:
+            self._refuse("something follows it")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._field_bytes += len(name) + len(value) + 4
+        if self._field_bytes > self._max_head:
+            self._refuse(f"its headers exceed {self._max_head} bytes")
+        if self._has_head:
+            return  # a trailer: nothing of OCPI is there
+        key = name.lower()
+        value = value.strip(b" \t")
+        self.fields.append((key, name, value))
+        if key in _READ_HERE:
+            self._read_field(key, value)
+
+    def _read_field(self, key: bytes, value: bytes) -> None:
+        match key:
+            case b"content-length":
+                self.content_length = int(value)
+            case b"transfer-encoding":
+                # RFC 9112, 7: no other coding may come to one who has not sent TE.
+                if self._chunked or value.lower() != b"chunked":
+                    self._refuse("its transfer coding is not chunked")
+                self._chunked = True
+            case b"keep-alive":
+                match = _KEEP_ALIVE_TIMEOUT.search(value)
+                self.peer_keeps_seconds = int(match[1]) if match else None
+
+    def on_headers_complete(self) -> None:
+        status = self._parser.get_status_code()
+        if status < 200:
+            self._interim += 1
+            if status <= 101 and status != 100:
+                self._refuse(f"its status is {status}")
+            if self._interim > MAX_INTERIM_ANSWERS:
+                self._refuse("it is put off again and again")
+            return
+        self.status = status
+        self._has_head = True
+        self._field_bytes = 0
+        self._keep_alive = self._parser.should_keep_alive()
+        if status in (204, 304):
+            self._chunked, self.content_length = False, 0
+        if self._is_head_request:
+            self._complete, self._keep_alive = True, False
+
+    def on_body(self, data: bytes) -> None:
+        self._overhead = 0
+        self._body_size += len(data)
+        self._chunks.append(data)
+
+    def on_message_complete(self) -> None:
+        if self._has_head:
+            self._complete = True
+        else:
+            self.fields, self.content_length, self._chunked = [], None, False  # that was a 1xx answer
+
+    def _refuse(self, reason: str) -> None:
+        self._refusal = reason
+        raise httptools.HttpParserError(reason)

@@ -65,13 +65,7 @@ def run_async(work: Callable[[], Awaitable[None]]) -> None:
     from hub.database import AWAY, SchemaTooNew
     from hub.embedded_postgres import EmbeddedPostgresError
 
-    async def _plain(value: object) -> str:
-    if isinstance(value, list):
-        return ",".join(str(each) for each in value)
-    return "" if value is None else str(value)
-
-
-def main() -> None:
+    async def main() -> None:
         await work()
 
     try:

@@ -98,13 +98,7 @@ def serve() -> None:
     from hub.server import Hub, listen, serve, stop_on_signals
     from hub.trace import RequestLog
 
-    async def _plain(value: object) -> str:
-    if isinstance(value, list):
-        return ",".join(str(each) for each in value)
-    return "" if value is None else str(value)
-
-
-def main() -> None:
+    async def main() -> None:
         hub = Hub(chosen, request_log=RequestLog(as_json=as_json))
         await serve(hub, member_socket, ops_socket, stop_on_signals())
 

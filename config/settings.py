@@ -111,9 +111,8 @@ class Settings(BaseModel):
             host = f"[{self.host}]" if ":" in self.host else self.host
             object.__setattr__(self, "public_url", f"{scheme}://{host}:{self.port}")
         object.__setattr__(self, "public_url", self.public_url.rstrip("/"))
-        parts = urlsplit(self.public_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-            raise ValueError(f"public_url: {self.public_url!r} is no URL like https://hub.example")
+        if not _is_plain_url(self.public_url):
+            raise ValueError("public_url: a URL like https://hub.example is needed, without user, query or fragment")
         if len(self.public_url) > 100:
             raise ValueError("public_url: at most 100 characters, since URLs made from it must fit OCPI's 255")
         if bool(self.tls_certificate) != bool(self.tls_key):
@@ -163,6 +162,16 @@ class Settings(BaseModel):
             if values[name] is not None:
                 values[name] = "********"
         return values
+
+
+def _is_plain_url(url: str) -> bool:
+    """Whether URLs that begin with this one can be called."""
+    try:
+        parts = urlsplit(url)
+        has_origin = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 0) >= 0
+    except ValueError:  # a port that is none, half an IPv6 address
+        return False
+    return has_origin and all("!" <= character <= "~" and character not in "?#@" for character in url)
 
 
 def _overlap(one: Network, other: Network) -> bool:

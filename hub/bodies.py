@@ -51,37 +51,34 @@ async def read_body(request: web.BaseRequest, *, hold: int, maximum: int, idle_s
         raise TooLarge(f"The request body has {length} bytes; this hub takes {maximum}.")
     if headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
         request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-    chunks = _chunks(request, maximum, idle_seconds)
     held: list[bytes] = []
     size = 0
-    async for chunk in chunks:
+    while size <= hold:
+        chunk = await _read_chunk(request, idle_seconds)
+        if not chunk:
+            return Body(b"".join(held).removeprefix(_BOM))
         held.append(chunk)
         size += len(chunk)
-        if size > hold:
-            return Body(b"".join(held), _rest(held, chunks), length)
-    body = held[0] if len(held) == 1 else b"".join(held)
-    return Body(body.removeprefix(_BOM))
+    return Body(held[0], _stream(request, held, maximum, idle_seconds), length)
 
 
-async def _chunks(request: web.BaseRequest, maximum: int, idle_seconds: float) -> AsyncIterator[bytes]:
+async def _stream(
+    request: web.BaseRequest, held: list[bytes], maximum: int, idle_seconds: float
+) -> AsyncIterator[bytes]:
     size = 0
-    while True:
-        try:
-            async with asyncio.timeout(idle_seconds):
-                chunk = await request.content.readany()
-        except TimeoutError:
-            raise TooSlow from None
-        if not chunk:
-            return
+    while chunk := held.pop(0) if held else await _read_chunk(request, idle_seconds):
         size += len(chunk)
         if size > maximum:
             raise TooLarge(f"The request body has more than {maximum} bytes.")
         yield chunk
 
 
-async def _rest(held: list[bytes], chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    for chunk in held:
-        yield chunk
-    held.clear()
-    async for chunk in chunks:
-        yield chunk
+async def _read_chunk(request: web.BaseRequest, idle_seconds: float) -> bytes:
+    content = request.content
+    if content.is_eof():
+        return content.read_nowait()
+    try:
+        async with asyncio.timeout(idle_seconds):
+            return await content.readany()
+    except TimeoutError:
+        raise TooSlow from None

@@ -210,7 +210,7 @@ class Client:
         self._idle_timeout = idle_timeout
         self._max_header_bytes = max_header_bytes
         self._idle_connection_seconds = idle_connection_seconds
-        self._ssl_context = ssl_context or _make_ssl_context()
+        self._ssl_context = ssl_context or make_ssl_context()
         self._max_in_flight = max_in_flight
         self._urgent_share = urgent_share
         self._slot_wait = slot_wait
@@ -480,7 +480,7 @@ def _give_up(waiter: asyncio.Future[bool]) -> None:
         waiter.set_result(False)
 
 
-def _make_ssl_context() -> ssl.SSLContext:
+def make_ssl_context() -> ssl.SSLContext:
     context = ssl.create_default_context()
     context.set_alpn_protocols(["http/1.1"])
     return context

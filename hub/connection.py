@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import ssl
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
 import httptools
@@ -342,6 +343,8 @@ class Connection(asyncio.Protocol):
             self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._reading_paused and self._error is None:
+            self._take_rest()
         if self._has_head:
             self._fail(BodyBroken, "The connection was closed in the middle of the answer's body.")
         elif self._touched:
@@ -351,6 +354,18 @@ class Connection(asyncio.Protocol):
         del self._parser  # it refers back to us
         self.lost.set_result(None)
         self._on_lost(self)
+
+    def _take_rest(self) -> None:
+        """Take what the TLS layer still holds: uvloop drops it when a platform closes while its answer is not read."""
+        tls: ssl.SSLObject | None = self._transport.get_extra_info("ssl_object")
+        if tls is None:
+            return
+        try:
+            while data := tls.read(HIGH_WATER):
+                self.data_received(data)
+        except ssl.SSLError:
+            return  # all of it was taken, and the platform has not said that it was all
+        self.eof_received()
 
     def pause_writing(self) -> None:
         self._writing_paused = True

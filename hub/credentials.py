@@ -1,5 +1,6 @@
 """The credentials module, served: GET, POST, PUT and DELETE of a platform's registration (OCPI 2.2.1, Credentials)."""
 
+import contextlib
 from typing import Any
 
 import asyncpg
@@ -15,9 +16,9 @@ from config.ocpi import (
     Unauthorized,
 )
 from config.settings import Settings
-from hub.database import Database
+from hub.database import Database, DatabaseAway
 from hub.handshake import Caller, Discovery, TokenRefused
-from hub.live_table import LiveTable
+from hub.live_table import LiveTable, Presented
 from parties import store
 from parties.model import Access, Platform
 from parties.registration import (
@@ -45,19 +46,16 @@ class Registrar:
         self._caller = caller
         self.hub = PartyID(settings.country_code, settings.party_id)
 
-    async def answer(self, method: str, version: str, access: Access, presented: tuple[str, bool], body: bytes) -> Any:
-        """Give the data of the answer. `presented` is the token that came and whether it was Base64.
-
-        Raises OCPIError; after an error the platform stands as before (R-065, R-071).
-        """
+    async def answer(self, method: str, version: str, presented: Presented, body: bytes) -> Any:
+        """Give the data of the answer. Raises OCPIError, after which the platform stands as before (R-065, R-071)."""
         if method == "GET":
-            return self._own_credentials(Secret(presented[0]))
+            return self._own_credentials(presented.token)
         if method == "POST":
-            return await self._post(version, access, presented, self._read(body))
+            return await self._post(version, presented, body)
         if method == "PUT":
-            return await self._put(version, access, presented, self._read(body))
+            return await self._put(version, presented, body)
         if method == "DELETE":
-            await self._delete(access)
+            await self._delete(presented.access)
             return None
         raise MethodNotAllowed(allow=("GET", "POST", "PUT", "DELETE"))
 
@@ -70,24 +68,22 @@ class Registrar:
             raise InvalidJSON from exc
         return read_credentials(value, self.hub)
 
-    async def _post(
-        self, version: str, access: Access, presented: tuple[str, bool], credentials: Credentials
-    ) -> dict[str, Any]:
+    async def _post(self, version: str, presented: Presented, body: bytes) -> dict[str, Any]:
+        access = presented.access
         if access.kind != "invitation":
             raise MethodNotAllowed(
                 "This platform is already registered; use PUT to change its credentials.",
                 allow=("GET", "PUT", "DELETE"),
             )
-        token = await self._register(version, access.platform, presented, credentials)
+        token = await self._register(version, presented, self._read(body))
         log.info("a platform has registered", action="registered", platform=access.platform.id, version=version)
         return self._own_credentials(token)
 
-    async def _put(
-        self, version: str, access: Access, presented: tuple[str, bool], credentials: Credentials
-    ) -> dict[str, Any]:
+    async def _put(self, version: str, presented: Presented, body: bytes) -> dict[str, Any]:
+        access = presented.access
         if not access.is_registered:
             raise MethodNotAllowed("This platform is not registered; use POST to register.", allow=("GET", "POST"))
-        token = await self._register(version, access.platform, presented, credentials)
+        token = await self._register(version, presented, self._read(body))
         log.info("a platform has changed its credentials", action="updated", platform=access.platform.id)
         return self._own_credentials(token)
 
@@ -97,18 +93,17 @@ class Registrar:
         async with self._database.connection() as connection, connection.transaction():
             await store.lock_platform(connection, access.platform.id)
             await store.unregister(connection, access.platform.id)
-        await self._live.refresh()
+        await self._follow()
         log.info("a platform has left", action="unregistered", platform=access.platform.id)
 
-    async def _register(
-        self, version: str, platform: Platform, presented: tuple[str, bool], credentials: Credentials
-    ) -> Secret:
+    async def _register(self, version: str, presented: Presented, credentials: Credentials) -> Secret:
         """Look the platform up at its own URLs, then store all at once; give its new token for the hub (R-062)."""
+        platform = presented.access.platform
         check_roles(credentials.roles, platform, self._live.table.platforms.values())
-        found = await self._discover(version, platform, presented, credentials)
+        found = await self._discover(version, platform, presented.token_base64, credentials)
         require_endpoints(found.endpoints, credentials.roles)
         token = make_token()
-        digests = self._keys.digests(presented[0])
+        digests = self._keys.digests(presented.token.reveal())
         async with self._database.connection() as connection:
             try:
                 async with connection.transaction():
@@ -125,16 +120,16 @@ class Registrar:
                     await store.add_token(connection, platform.id, "current", token, self._keys)
             except asyncpg.UniqueViolationError as exc:
                 raise ServerError("The registration collided with another one; try again.") from exc
-        await self._live.refresh()
+        await self._follow()
         return token
 
     async def _discover(
-        self, version: str, platform: Platform, presented: tuple[str, bool], credentials: Credentials
+        self, version: str, platform: Platform, token_base64: bool, credentials: Credentials
     ) -> Discovery:
         found = self._caller.discover
         key = platform.id
         try:
-            return await found(credentials.url, credentials.token, token_base64=presented[1], version=version, key=key)
+            return await found(credentials.url, credentials.token, token_base64=token_base64, version=version, key=key)
         except TokenRefused:
             # T-005: OCPI does not say with which token a PUT is verified; the old one is the second guess.
             if platform.token is None or platform.state != "registered":
@@ -142,6 +137,11 @@ class Registrar:
             return await found(
                 credentials.url, platform.token, token_base64=platform.sends_base64, version=version, key=key
             )
+
+    async def _follow(self) -> None:
+        """Let this process route by what has just been committed; should the database be away now, a little later."""
+        with contextlib.suppress(DatabaseAway):
+            await self._live.refresh()
 
     def _own_credentials(self, token: Secret) -> dict[str, Any]:
         settings = self._settings

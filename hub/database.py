@@ -33,7 +33,7 @@ class DatabaseAway(ServerError):
 
 
 class SchemaTooNew(Exception):
-    """The database was written by a newer hub than this one; run that version, or give this one a database of its own."""
+    """The database was written by a newer hub than this one. Run that version, or use a database of its own here."""
 
 
 class Database:
@@ -115,7 +115,7 @@ async def _migrate(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
     """
     async with asyncio.timeout(60):
         while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", _MIGRATION_LOCK):
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.2)  # noqa: ASYNC110: another process holds the lock, nothing here can tell
     with resources.as_file(resources.files("hub") / "migrations") as folder:
         await sql.ensure_pogo_sync(connection)
         applied = await sql.get_applied_migrations(connection, schema_name=_SCHEMA)

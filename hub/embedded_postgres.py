@@ -385,10 +385,10 @@ def _guard(data_dir: Path, start_lock: int) -> None:
     if account is not None:
         _check_way(data_dir, account)
     binaries = _choose_binaries(data_dir, account)
+    sockets = _make_socket_folder(data_dir, account)
     server_dir = _server_dir(data_dir)
     if not (server_dir / "PG_VERSION").exists():
         _make_server_dir(server_dir, binaries, account, start_lock)
-    sockets = _make_socket_folder(data_dir, account)
     prepare_child = _end_with_guardian()
     if account is not None:
         account.become()
@@ -713,7 +713,9 @@ def _make_server_dir(server_dir: Path, binaries: Path, account: _Account | None,
         )
     os.sync()
     half.rename(server_dir)
-    os.sync()
+    parent = os.open(server_dir.parent, os.O_RDONLY | os.O_DIRECTORY)
+    os.fsync(parent)
+    os.close(parent)
 
 
 def _make_socket_folder(data_dir: Path, account: _Account | None) -> Path:

@@ -6,7 +6,7 @@ silently. While the database is away the last table stays in force.
 
 import asyncio
 import time
-from collections.abc import Iterable
+from dataclasses import dataclass
 
 import asyncpg
 import structlog
@@ -15,14 +15,25 @@ from hub.database import AWAY, Database, DatabaseAway
 from hub.embedded_postgres import EmbeddedPostgresError
 from parties import store
 from parties.model import Access
-from parties.tokens import SecretKeys
+from parties.tokens import Secret, SecretKeys, read_authorization
 from routing.table import EMPTY, RoutingTable, make_table
 
 POLL_SECONDS = 1.0
 NEGATIVE_CACHE_SECONDS = 1.0
 MAX_LOOKUPS_PER_SECOND = 50
+MAX_REMEMBERED = 10_000
 
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Presented:
+    """A credentials token that came with a request, recognised."""
+
+    access: Access
+    token: Secret
+    token_base64: bool
+    """Whether it came in Base64, as OCPI says, or raw."""
 
 
 class LiveTable:
@@ -37,6 +48,8 @@ class LiveTable:
         self._loading = asyncio.Lock()
         self._changed = asyncio.Event()
         self._listener: asyncpg.Connection[asyncpg.Record] | None = None
+        self._presented: dict[str | None, Presented] = {}
+        """Headers recognised with this table, so that decoding and digesting is done once."""
         self._unknown: dict[bytes, float] = {}
         self._lookups: list[float] = []
 
@@ -52,26 +65,42 @@ class LiveTable:
                 generation, platforms, access = await store.read_members_at_once(connection, self._keys)
                 self.table = make_table(generation, platforms, access)
                 self._unknown.clear()
+                self._presented.clear()
 
-    async def authenticate(self, tokens: Iterable[str]) -> Access | None:
-        """Give what the first known of these tokens opens.
+    async def authenticate(self, authorization: str | None) -> Presented | None:
+        """Give whom an Authorization header stands for.
 
         A member uses a new token within milliseconds, perhaps at another process than the one that made it: so one
         that this process does not know is looked up once in the database, at a limited rate, and an unknown one is
         remembered for a second.
         """
-        digests = [digest for token in tokens for digest in self._keys.digests(token)]
-        access = self.table.authenticate(digests)
-        if access is not None or not digests or not self._may_look_up(digests[0]):
-            return access
-        try:
-            async with self._database.connection() as connection:
-                known = await store.knows_token(connection, digests)
-            if known:
-                await self.refresh()
-        except DatabaseAway:
-            return None
-        return self.table.authenticate(digests)
+        known = self._presented.get(authorization)
+        if known is not None:
+            return known
+        meant = [
+            (Secret(token), is_base64, self._keys.digests(token))
+            for token, is_base64 in read_authorization(authorization)
+        ]
+        found = self._find(meant)
+        if found is None and meant and self._may_look_up(meant[0][2][0]):
+            try:
+                async with self._database.connection() as connection:
+                    is_known = await store.knows_token(connection, [each for *_, found in meant for each in found])
+                if is_known:
+                    await self.refresh()
+            except DatabaseAway:
+                return None
+            found = self._find(meant)
+        if found is not None and len(self._presented) < MAX_REMEMBERED:
+            self._presented[authorization] = found
+        return found
+
+    def _find(self, meant: list[tuple[Secret, bool, list[bytes]]]) -> Presented | None:
+        for token, is_base64, digests in meant:
+            access = self.table.authenticate(digests)
+            if access is not None:
+                return Presented(access, token, is_base64)
+        return None
 
     def _may_look_up(self, digest: bytes) -> bool:
         now = time.monotonic()

@@ -46,7 +46,7 @@ class Members:
     """The operator's commands."""
 
     def __init__(self, settings: Settings, keys: SecretKeys, database: Database) -> None:
-        self._settings = settings
+        self.settings = settings
         self._keys = keys
         self._database = database
         self._hub = PartyID(settings.country_code, settings.party_id)
@@ -75,12 +75,12 @@ class Members:
     async def invite(self, roles: Sequence[Role], name: str | None = None) -> Invitation:
         """Make a CREDENTIALS_TOKEN_A for these parties and roles, and for no others (R-061)."""
         token = make_token()
-        expires_at = datetime.now(UTC) + timedelta(days=self._settings.invitation_days)
+        expires_at = datetime.now(UTC) + timedelta(days=self.settings.invitation_days)
         async with self._database.connection() as connection, connection.transaction():
             await store.lock_members(connection)
             platform_id = await self._plan(connection, roles, name)
             await store.add_token(connection, platform_id, "invitation", token, self._keys, expires_at)
-        return Invitation(platform_id, self._settings.versions_url, token, expires_at)
+        return Invitation(platform_id, self.settings.versions_url, token, expires_at)
 
     async def _plan(self, connection: store.Connection, roles: Sequence[Role], name: str | None) -> int:
         """Give the planned platform of these roles, new or known. Raises MemberError when one is registered."""
@@ -167,7 +167,7 @@ class Members:
 
     async def check_public_url(self, client: http.Client) -> None:
         """Make sure that a hub answers at the public URL: the other side will call it back. Raises MemberError."""
-        url = self._settings.versions_url
+        url = self.settings.versions_url
         request = http.Request("GET", url, [(AUTHORIZATION, "Token none"), ("Accept", "application/json")])
         try:
             async with client.send(request, key="self", lane="urgent", timeout=10) as answer:
@@ -317,7 +317,7 @@ class Members:
         tell("Both sides have new tokens; the old one for the hub ends when the new one is first used.")
 
     def _own_credentials(self, token: Secret) -> dict[str, Any]:
-        settings = self._settings
+        settings = self.settings
         return credentials_object(token, settings.versions_url, self._hub, settings.name, settings.website)
 
 

@@ -36,13 +36,12 @@ from hub.direct import Relay, new_id
 from hub.envelope import envelope, failure, success
 from hub.handshake import Caller
 from hub.keys import load_secret_keys
-from hub.live_table import LiveTable
+from hub.live_table import LiveTable, Presented
 from hub.metrics import Metrics
 from hub.ops import make_ops_app
 from hub.trace import RequestLog, Trace
 from parties import store
 from parties.model import Access
-from parties.tokens import read_authorization
 from routing.headers import answer_headers
 from routing.links import ALIAS_PARAMETER, take_parameter
 from routing.message import MessageIDs, read_aliased_message, read_ids, read_message, read_target
@@ -112,13 +111,14 @@ class Hub:
     async def _walk(self, request: web.BaseRequest, ids: MessageIDs, trace: Trace) -> web.StreamResponse:
         if not self.live.is_loaded:
             raise Overloaded("The hub is starting; try again shortly.")
-        access, presented = await self._authenticate(request)
+        presented = await self._authenticate(request)
+        access = presented.access
         trace.platform_id = access.platform.id
         url = _origin_form(request.raw_path)
         segments = [part for part in url.partition("?")[0].split("/") if part]
         if segments[:1] == ["ocpi"] and (len(segments) <= 2 or segments[2:] == ["credentials"]):
             trace.scenario = "configuration"
-            return await self._configuration(request, segments[1:], access, presented, ids, trace)
+            return await self._configuration(request, segments[1:], presented, ids, trace)
         if not access.is_registered:
             # R-032: a CREDENTIALS_TOKEN_A opens versions and credentials only.
             raise Unauthorized("This credentials token is for registering only: versions and credentials.")
@@ -148,19 +148,13 @@ class Hub:
             request.protocol.cancel_when_lost = asyncio.current_task()  # R-123: only a GET ends with its requester
         return await self.relay.relay(request, message, route, trace)
 
-    async def _authenticate(self, request: web.BaseRequest) -> tuple[Access, tuple[str, bool]]:
-        meant = read_authorization(request.headers.get(AUTHORIZATION))
-        access = await self.live.authenticate([token for token, _ in meant]) if meant else None
-        if access is None:
+    async def _authenticate(self, request: web.BaseRequest) -> Presented:
+        presented = await self.live.authenticate(request.headers.get(AUTHORIZATION))
+        if presented is None:
             raise Unauthorized
-        if access.platform.id in self.live.table.replaced:
-            self._supersede(access)
-        presented = next(
-            (token, is_base64)
-            for token, is_base64 in meant
-            if self.live.table.authenticate(self.keys.digests(token)) is not None
-        )
-        return access, presented
+        if presented.access.platform.id in self.live.table.replaced:
+            self._supersede(presented.access)
+        return presented
 
     def _supersede(self, access: Access) -> None:
         """End the old token's life once its successor is used (T-006), off the road."""
@@ -183,8 +177,7 @@ class Hub:
         self,
         request: web.BaseRequest,
         path: list[str],
-        access: Access,
-        presented: tuple[str, bool],
+        presented: Presented,
         ids: MessageIDs,
         trace: Trace,
     ) -> web.Response:
@@ -196,7 +189,7 @@ class Hub:
             body = await read_body(
                 request, hold=_CREDENTIALS_MAX, maximum=_CREDENTIALS_MAX, idle_seconds=self.settings.idle_timeout
             )
-            data = await self.registrar.answer(request.method, path[0], access, presented, body.held)
+            data = await self.registrar.answer(request.method, path[0], presented, body.held)
             trace.status_code = 1000
             return success(data, fields)
         if path == ["versions"]:

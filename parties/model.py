@@ -116,11 +116,16 @@ class Platform:
             return ConnectionStatus.PLANNED
         return ConnectionStatus.CONNECTED
 
-    def is_connected(self, party: PartyID) -> bool:
-        """Whether it serves this party, in one role at least."""
-        return any(
-            self.status_of(role) == ConnectionStatus.CONNECTED for role in self.roles if role.party.key == party.key
+    @cached_property
+    def connected(self) -> frozenset[tuple[str, str]]:
+        """The keys of the parties it serves, each in one role at least."""
+        return frozenset(
+            role.party.key for role in self.roles if self.status_of(role) == ConnectionStatus.CONNECTED
         )
+
+    def is_connected(self, party: PartyID) -> bool:
+        """Whether it serves this party."""
+        return party.key in self.connected
 
     def __str__(self) -> str:
         return self.name or ", ".join(str(role) for role in self.roles) or f"platform {self.id}"

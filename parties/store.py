@@ -240,7 +240,7 @@ async def keep_as_previous(connection: Connection, platform_id: int, digests: It
     """Let the token just presented go on being valid until its successor is used; drop all others (R-072)."""
     digests = list(digests)
     kind = await token_kind(connection, platform_id, digests)
-    if kind == "current":
+    if kind in ("current", "offered"):  # offered: it took our token, and its answer that said so was lost
         await drop_tokens(connection, platform_id, "previous")
         await connection.execute(queries()["demote_token"], platform_id, digests)
     await drop_tokens(connection, platform_id, "current", "invitation", "offered")

@@ -1,0 +1,1 @@
+"""What forwarding costs: the hub side by side with a bare proxy, in one interleaved run."""

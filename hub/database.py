@@ -115,7 +115,7 @@ async def _migrate(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
     """
     async with asyncio.timeout(60):
         while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", _MIGRATION_LOCK):
-            await asyncio.sleep(0.2)  # noqa: ASYNC110: another process holds the lock, nothing here can tell
+            await asyncio.sleep(0.2)
     with resources.as_file(resources.files("hub") / "migrations") as folder:
         await sql.ensure_pogo_sync(connection)
         applied = await sql.get_applied_migrations(connection, schema_name=_SCHEMA)

@@ -423,7 +423,7 @@ async def _register(
     await hub.seen("versions.details")
     async with asyncio.timeout(5):  # a running hub follows within a second, without a restart
         while (await cpo.call("GET", "tokens", "SENDER", to=EMSP, query="limit=1")).status_code != 1000:
-            await asyncio.sleep(0.1)  # noqa: ASYNC110: it is the hub, another process, that is waited for
+            await asyncio.sleep(0.1)
     await hub.seen("tokens.list")
     hub.forget()
 

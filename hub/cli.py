@@ -5,6 +5,8 @@ Exit codes: 0 done; 1 it could not be done (the message says why); 2 the command
 
 import asyncio
 import json
+import os
+import socket
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -95,27 +97,36 @@ def serve() -> None:
 
     from hub.database import SchemaTooNew
     from hub.embedded_postgres import EmbeddedPostgresError
-    from hub.server import Hub, listen, serve, stop_on_signals
+    from hub.server import Hub, serve, stop_on_signals
     from hub.trace import RequestLog
 
     async def main() -> None:
         hub = Hub(chosen, request_log=RequestLog(as_json=as_json))
         await serve(hub, member_socket, ops_socket, stop_on_signals())
 
-    try:
-        ops_socket = listen(chosen.ops_host, chosen.ops_port)
-        member_socket = listen(chosen.host, chosen.port)
-    except OSError as exc:
-        raise fail(
-            f"The hub cannot listen on {chosen.host}:{chosen.port} or {chosen.ops_host}:{chosen.ops_port}: "
-            f"{exc.strerror}. Choose other ports with OCPI_HUB_PORT and OCPI_HUB_OPS_PORT."
-        ) from exc
+    ops_socket = _listen(chosen.ops_host, chosen.ops_port, "OCPI_HUB_OPS_PORT")
+    member_socket = _listen(chosen.host, chosen.port, "OCPI_HUB_PORT")
     if chosen.port == 0:
         chosen = read_settings(_config_file, port=member_socket.getsockname()[1])
     try:
         uvloop.run(main())
-    except (SchemaTooNew, EmbeddedPostgresError, SettingsError, ValueError) as exc:
-        raise fail(str(exc) or (type(exc).__doc__ or "").strip()) from exc
+    except (SchemaTooNew, EmbeddedPostgresError, SettingsError, ValueError, BaseExceptionGroup) as exc:
+        first: BaseException = exc
+        while isinstance(first, BaseExceptionGroup):
+            first = first.exceptions[0]
+        if not isinstance(first, SchemaTooNew | EmbeddedPostgresError | SettingsError | ValueError):
+            raise
+        raise fail(str(first) or (type(first).__doc__ or "").strip()) from exc
+
+
+def _listen(host: str, port: int, setting: str) -> socket.socket:
+    from hub.server import listen
+
+    try:
+        return listen(host, port)
+    except OSError as exc:
+        reason = os.strerror(exc.errno) if exc.errno else str(exc)
+        raise fail(f"The hub cannot listen on {host}:{port}: {reason}. Choose another port with {setting}.") from exc
 
 
 @config_app.command("show")

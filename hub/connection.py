@@ -316,7 +316,7 @@ class Connection(asyncio.Protocol):
         self._transport = transport  # type: ignore[assignment]
 
     def data_received(self, data: bytes) -> None:
-        if self._complete:  # an answer nobody asked for, or more than the whole answer
+        if self._complete or self._error:  # an answer nobody asked for, or waits for any more
             self._keep_alive = False
             self._transport.abort()
             return

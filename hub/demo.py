@@ -30,7 +30,7 @@ from hub.database import Database
 from hub.handshake import Caller
 from hub.keys import load_secret_keys
 from hub.members import Members
-from hub.server import listen, make_client, make_guard
+from hub.server import free_ports, make_client, make_guard
 from hub.simulator import Answer, SimulatedPlatform
 from hub.simulator_objects import (
     cancel_reservation,
@@ -452,13 +452,8 @@ async def _keep_on(charge: Charge, settings: Settings, show: Show) -> None:
 
 def _settings(folder: Path, port: int, ops_port: int) -> Settings:
     """Give the demo's own settings, whatever the environment says: it must never touch a real hub's database."""
-    return Settings(port=port or _free_port(), ops_port=ops_port or _free_port(), data_dir=folder, name="Demo Hub")
-
-
-def _free_port() -> int:
-    with listen("127.0.0.1", 0) as probe:
-        port: int = probe.getsockname()[1]
-        return port
+    free = free_ports(2)
+    return Settings(port=port or free[0], ops_port=ops_port or free[1], data_dir=folder, name="Demo Hub")
 
 
 def _expect(condition: bool, what: str, answer: Answer) -> None:

@@ -203,12 +203,16 @@ class Relay:
         if coded and not passes_coded:
             chunks, length = decode(chunks, coding, self._settings.max_body), None
         held, is_whole = await _hold(chunks, self._settings.held_body)
+        if passes_coded and not is_whole:  # too long to be looked into as it is
+            chunks, passes_coded = decode(_chain(held, chunks), coding, self._settings.max_body), False
+            length = None
+            held, is_whole = await _hold(chunks, self._settings.held_body)
         plain = held
         if passes_coded:
             fields["Content-Encoding"] = coding
-            plain, _ = await _hold(decode(_once(held), coding, self._settings.max_body), self._settings.max_body)
-            if not is_whole:
-                raise RoutingFailed("The receiver's answer is compressed and too long to be checked.")
+            plain, is_whole = await _hold(
+                decode(_chain(held), coding, self._settings.max_body), self._settings.max_body
+            )
         status_code = read_status_code(plain) if is_whole else None
         trace.receiver_status_code = status_code
         problem = judge(answer.status, is_envelope=status_code is not None if is_whole else starts_like_envelope(plain))
@@ -305,8 +309,8 @@ def _redirect(answer: http.Response, url: str) -> str | None:
     location = answer.headers.get("Location")
     if answer.status not in (307, 308) or not location:
         return None
-    target = urljoin(url, location)
     try:
+        target = urljoin(url, location)
         return target.partition("#")[0] if origin_of(target) == origin_of(url) else None
     except ValueError:
         return None
@@ -343,8 +347,11 @@ async def _hold(chunks: AsyncIterator[bytes], limit: int) -> tuple[bytes, bool]:
     return held[0] if len(held) == 1 else b"".join(held), True
 
 
-async def _once(content: bytes) -> AsyncIterator[bytes]:
-    yield content
+async def _chain(held: bytes, chunks: AsyncIterator[bytes] | None = None) -> AsyncIterator[bytes]:
+    yield held
+    if chunks is not None:
+        async for chunk in chunks:
+            yield chunk
 
 
 async def _stream(

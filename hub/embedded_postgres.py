@@ -147,7 +147,7 @@ class EmbeddedPostgres:
         _make_data_dir(self._data_dir)
         self._users_lock = _open_own(self._data_dir / "users.lock")
         # Held exclusively only by a guardian that is stopping the server: the next one starts it again.
-        while not _try_lock(self._users_lock, fcntl.LOCK_SH):  # noqa: ASYNC110  (a file lock has no event)
+        while not _try_lock(self._users_lock, fcntl.LOCK_SH):
             await asyncio.sleep(USER_POLL_SECONDS)
 
     async def _ensure_guardian(self) -> None:
@@ -170,7 +170,7 @@ class EmbeddedPostgres:
                 raise
         if report:
             raise EmbeddedPostgresError(report.decode(errors="replace").strip())
-        if launcher.returncode:
+        if launcher.returncode > 0:  # less: it was killed, and the caller tries again
             raise EmbeddedPostgresError(
                 f"The guardian of PostgreSQL cannot be run with {sys.executable}: "
                 f"read {_log_path(self._data_dir)}, or set OCPI_HUB_DATABASE_URL."
@@ -192,7 +192,13 @@ class EmbeddedPostgres:
                 await connection.close(timeout=10)
         except asyncpg.TooManyConnectionsError:
             return True
-        except (OSError, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError):
+        except (
+            OSError,
+            asyncpg.PostgresConnectionError,
+            asyncpg.OperatorInterventionError,
+            asyncpg.InterfaceError,  # these two: the connection has just been lost
+            asyncpg.InternalClientError,
+        ):
             return False  # not up yet, starting, or going down
         except asyncpg.PostgresError as exc:
             raise EmbeddedPostgresError(

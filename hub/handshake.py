@@ -153,8 +153,8 @@ def _redirect(answer: http.Response, url: str, method: str) -> str | None:
     codes = (301, 302, 307, 308) if method == "GET" else (307, 308)
     if answer.status not in codes or not location:
         return None
-    target = urljoin(url, location).partition("#")[0]
     try:
+        target = urljoin(url, location).partition("#")[0]
         return target if origin_of(target) == origin_of(url) else None
     except ValueError:
         return None

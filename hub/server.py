@@ -50,6 +50,8 @@ from routing.resolve import resolve, resolve_alias
 log = structlog.get_logger()
 
 _CREDENTIALS_MAX = 256 * 1024
+SILENCE_SECONDS = 75.0
+"""How long a member's connection may go without a whole request."""
 _OUTCOMES = {4000: "4000", 4001: "4001", 4002: "4002", 4003: "4003"}
 
 
@@ -86,6 +88,9 @@ class Hub:
         ids = read_ids(request.headers, new_id())
         trace.request_id, trace.correlation_id = ids.request, ids.correlation
         self.metrics.in_flight += 1
+        connection = request.protocol
+        assert isinstance(connection, _Connection)
+        connection.is_busy = True
         response: web.StreamResponse
         try:
             response = await self._walk(request, ids, trace)
@@ -103,6 +108,7 @@ class Hub:
                 trace.outcome = "receiver_error"
         finally:
             self.metrics.in_flight -= 1
+            connection.finished()
             trace.seconds = time.perf_counter() - trace.started
             self.metrics.count(trace)
             self.request_log.write(trace)
@@ -144,8 +150,10 @@ class Hub:
             trace.sender, trace.receiver = message.sender, message.receiver
             route = resolve(message, self.live.table, self.party)
         trace.receiver_platform_id = route.platform.id
-        if operation.method == "GET" and isinstance(request.protocol, _Connection):
-            request.protocol.cancel_when_lost = asyncio.current_task()  # R-123: only a GET ends with its requester
+        if operation.method == "GET":
+            connection = request.protocol
+            assert isinstance(connection, _Connection)
+            connection.cancel_when_lost = asyncio.current_task()  # R-123: only a GET ends with its requester
         return await self.relay.relay(request, message, route, trace)
 
     async def _authenticate(self, request: web.BaseRequest) -> Presented:
@@ -247,22 +255,29 @@ class Hub:
         task.add_done_callback(self._tasks.discard)
 
     @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Keep the routing table, the log and the gauges current for as long as the block lasts."""
-        first = asyncio.create_task(self._open_database())
-        beside = [
-            asyncio.create_task(work) for work in (self.live.run(), self.request_log.run(), self.metrics.watch_loop())
-        ]
+    async def running(self) -> AsyncIterator[asyncio.Task[None]]:
+        """Keep the routing table, the log and the gauges current for as long as the block lasts.
+
+        Gives a task that ends only by failing: then the hub cannot go on.
+        """
         try:
-            await first
-            yield
+            await self._open_database()
+            beside = asyncio.create_task(self._run_beside())
+            try:
+                yield beside
+            finally:
+                for task in (beside, *self._tasks):
+                    task.cancel()
+                await asyncio.gather(beside, *self._tasks, return_exceptions=True)
         finally:
-            for task in (first, *beside, *self._tasks):
-                task.cancel()
-            await asyncio.gather(first, *beside, *self._tasks, return_exceptions=True)
             await self.client.close()
             await self.database.close()
             self.request_log.flush()
+
+    async def _run_beside(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            for work in (self.live.run(), self.request_log.run(), self.metrics.watch_loop()):
+                group.create_task(work)
 
     async def _open_database(self) -> None:
         try:
@@ -280,11 +295,34 @@ class Hub:
 
 
 class _Connection(RequestHandler):
-    """A member's connection: its errors are OCPI envelopes, and a GET ends when the member leaves."""
+    """A member's connection: its errors are OCPI envelopes, a GET ends when the member leaves, silence ends it."""
 
+    is_busy = False
+    """Whether a request is being answered."""
     cancel_when_lost: asyncio.Task[Any] | None = None
+    _idle_since = 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin to count: heads that trickle in for ever must not hold connections (aiohttp has no limit there)."""
+        super().connection_made(transport)
+        self._idle_since = time.monotonic()
+        asyncio.get_running_loop().call_later(SILENCE_SECONDS, self._end_silence)
+
+    def finished(self) -> None:
+        """Note that a request has been answered."""
+        self.is_busy, self.cancel_when_lost, self._idle_since = False, None, time.monotonic()
+
+    def _end_silence(self) -> None:
+        if self.transport is None:
+            return
+        left = SILENCE_SECONDS if self.is_busy else self._idle_since + SILENCE_SECONDS - time.monotonic()
+        if left <= 0:
+            self.transport.abort()
+        else:
+            asyncio.get_running_loop().call_later(max(left, 1.0), self._end_silence)
 
     def connection_lost(self, exc: BaseException | None) -> None:
+        """End a GET with its requester."""
         super().connection_lost(exc)
         if self.cancel_when_lost is not None:
             self.cancel_when_lost.cancel()
@@ -340,10 +378,19 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
+def free_ports(count: int) -> list[int]:
+    """Give ports that nobody listens on just now, all different."""
+    probes = [listen("127.0.0.1", 0) for _ in range(count)]
+    ports = [int(probe.getsockname()[1]) for probe in probes]
+    for probe in probes:
+        probe.close()
+    return ports
+
+
 async def serve(hub: Hub, member_socket: socket.socket, ops_socket: socket.socket, stop: asyncio.Event) -> None:
     """Serve members and operators until `stop` is set, then let requests under way finish."""
     settings = hub.settings
-    server = MemberServer(hub.answer, keepalive_timeout=75, auto_decompress=False)
+    server = MemberServer(hub.answer, keepalive_timeout=SILENCE_SECONDS, auto_decompress=False)
     runner = web.ServerRunner(server, shutdown_timeout=settings.drain_timeout)
     ops = web.AppRunner(make_ops_app(hub), access_log=None, shutdown_timeout=1)
     context = None
@@ -353,7 +400,7 @@ async def serve(hub: Hub, member_socket: socket.socket, ops_socket: socket.socke
     await ops.setup()
     await web.SockSite(ops, ops_socket).start()
     try:
-        async with hub.running():
+        async with hub.running() as beside:
             await runner.setup()
             site = web.SockSite(runner, member_socket, ssl_context=context, backlog=1024)
             await site.start()
@@ -365,10 +412,14 @@ async def serve(hub: Hub, member_socket: socket.socket, ops_socket: socket.socke
                 hub=str(hub.party),
                 database="embedded" if settings.database_url is None else "external",
             )
-            await stop.wait()
+            stopped = asyncio.create_task(stop.wait())
+            await asyncio.wait((stopped, beside), return_when=asyncio.FIRST_COMPLETED)
+            stopped.cancel()
             hub.is_draining = True
             log.info("the hub is stopping; requests under way finish first", action="draining")
             await runner.cleanup()
+            if beside.done():
+                beside.result()
     finally:
         await ops.cleanup()
 

@@ -18,6 +18,9 @@ FLUSH_SECONDS = 0.1
 _FLUSH_LINES = 500
 
 
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
 @dataclass(slots=True)
 class Trace:
     """One request on its way, filled in as more becomes known."""
@@ -46,6 +49,10 @@ class Trace:
     problem: str = ""
     """Why the hub answered in the receiver's place, as the requester reads it."""
     seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.method not in _METHODS:
+            self.method = "OTHER"  # anybody can make methods up, and each would be a time series of its own
 
     def fields(self) -> dict[str, Any]:
         """Give the line's facts; never a token or a body."""

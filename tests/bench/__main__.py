@@ -32,7 +32,7 @@ from hub.addresses import AddressGuard
 from hub.database import Database
 from hub.keys import load_secret_keys
 from hub.members import Members
-from hub.server import listen
+from hub.server import free_ports
 from hub.simulator import SimulatedPlatform
 from parties.model import Role
 from tests.bench.load import send_for
@@ -40,13 +40,6 @@ from tests.bench.upstream import answer_body
 
 FOLDER = Path("bench-results")
 CPO, EMSP = "NL-AMB", "DE-VOL"
-
-
-def free_port() -> int:
-    """Give a port that nobody uses."""
-    with listen("127.0.0.1", 0) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextmanager
@@ -102,7 +95,7 @@ async def run(rounds: int, seconds: float, connections: int) -> int:
     measured_core, other_core = (0, 1) if cores > 1 else (None, None)
     if other_core is not None and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {other_core})
-    hub_port, ops_port, proxy_port, upstream_port = (free_port() for _ in range(4))
+    hub_port, ops_port, proxy_port, upstream_port = free_ports(4)
     settings = read_settings(port=hub_port, ops_port=ops_port, data_dir=folder / "data", max_in_flight=256)
     environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     environment |= {

@@ -120,7 +120,7 @@ def serve() -> None:
 
 
 def _listen(host: str, port: int, setting: str) -> socket.socket:
-    from hub.server import listen
+    from hub.listener import listen
 
     try:
         return listen(host, port)

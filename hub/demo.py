@@ -29,8 +29,9 @@ from hub.client import Client
 from hub.database import Database
 from hub.handshake import Caller
 from hub.keys import load_secret_keys
+from hub.listener import free_ports
 from hub.members import Members
-from hub.server import free_ports, make_client, make_guard
+from hub.server import make_client, make_guard
 from hub.simulator import Answer, SimulatedPlatform
 from hub.simulator_objects import (
     cancel_reservation,

@@ -9,8 +9,9 @@ from typing import Any
 
 from config.settings import Settings, read_settings
 from hub.handshake import Caller
+from hub.listener import listen
 from hub.members import Members
-from hub.server import Hub, listen, serve
+from hub.server import Hub, serve
 from hub.simulator import SimulatedPlatform
 from hub.trace import RequestLog
 from parties.model import Role

@@ -31,8 +31,8 @@ from config.settings import PREFIX, read_settings
 from hub.addresses import AddressGuard
 from hub.database import Database
 from hub.keys import load_secret_keys
+from hub.listener import free_ports
 from hub.members import Members
-from hub.server import free_ports
 from hub.simulator import SimulatedPlatform
 from parties.model import Role
 from tests.bench.load import send_for

@@ -1,0 +1,259 @@
+"""The road that every request walks: whose token, which operation, who to whom, and on to the receiver.
+
+Each step returns its result downwards; nothing calls back up, and none asks the database.
+"""
+
+import asyncio
+import time
+from collections.abc import Coroutine
+from typing import Any
+
+import structlog
+from aiohttp import web
+
+from config.ocpi import (
+    AUTHORIZATION,
+    MethodNotAllowed,
+    NotFound,
+    OCPIError,
+    Overloaded,
+    PartyID,
+    ServerError,
+    Unauthorized,
+)
+from config.operations import VERSIONS, OperationIndex
+from config.settings import Settings
+from hub.aliases import Aliases
+from hub.bodies import read_body
+from hub.credentials import Registrar
+from hub.database import Database, DatabaseAway
+from hub.direct import Relay, new_id
+from hub.envelope import failure, success
+from hub.listener import MemberConnection
+from hub.live_table import LiveTable, Presented
+from hub.metrics import Metrics
+from hub.trace import RequestLog, Trace
+from parties import store
+from parties.model import Access
+from routing.headers import answer_headers
+from routing.links import ALIAS_PARAMETER, take_parameter
+from routing.message import MessageIDs, read_aliased_message, read_ids, read_message, read_target
+from routing.resolve import resolve, resolve_alias
+
+log = structlog.get_logger()
+
+_CREDENTIALS_MAX = 256 * 1024
+_OUTCOMES = {4000: "4000", 4001: "4001", 4002: "4002", 4003: "4003"}
+
+
+class Road:
+    """Answers every request of a member."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        live: LiveTable,
+        database: Database,
+        aliases: Aliases,
+        registrar: Registrar,
+        relay: Relay,
+        metrics: Metrics,
+        request_log: RequestLog,
+    ) -> None:
+        self._settings = settings
+        self._hub = PartyID(settings.country_code, settings.party_id)
+        self._operations = OperationIndex(settings.custom_modules)
+        self._live = live
+        self._database = database
+        self._aliases = aliases
+        self._registrar = registrar
+        self._relay = relay
+        self._metrics = metrics
+        self._log = request_log
+        self._superseded: set[int] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer any request of a member: with the receiver's answer or an OCPI envelope, whatever was sent."""
+        trace = Trace(request.method)
+        ids = read_ids(request.headers, new_id())
+        trace.request_id, trace.correlation_id = ids.request, ids.correlation
+        self._metrics.in_flight += 1
+        connection = request.protocol
+        assert isinstance(connection, MemberConnection)
+        connection.is_busy = True
+        response: web.StreamResponse
+        try:
+            response = await self._walk(request, ids, trace)
+        except OCPIError as error:
+            response = self._refuse(error, ids, trace)
+        except asyncio.CancelledError:
+            trace.outcome, trace.http_status = "left", 499
+            raise
+        except Exception:
+            log.exception("a request failed in the hub", action="failed", correlation_id=ids.correlation)
+            response = self._refuse(ServerError("The hub failed.", http_status=500), ids, trace)
+        else:
+            trace.http_status = response.status
+            if trace.status_code is not None and not 1000 <= trace.status_code < 2000 and trace.outcome == "ok":
+                trace.outcome = "receiver_error"
+        finally:
+            self._metrics.in_flight -= 1
+            connection.finished()
+            trace.seconds = time.perf_counter() - trace.started
+            self._metrics.count(trace)
+            self._log.write(trace)
+        return response
+
+    async def _walk(self, request: web.BaseRequest, ids: MessageIDs, trace: Trace) -> web.StreamResponse:
+        if not self._live.is_loaded:
+            raise Overloaded("The hub is starting; try again shortly.")
+        presented = await self._authenticate(request)
+        access = presented.access
+        trace.platform_id = access.platform.id
+        url = _origin_form(request.raw_path)
+        segments = [part for part in url.partition("?")[0].split("/") if part]
+        if segments[:1] == ["ocpi"] and (len(segments) <= 2 or segments[2:] == ["credentials"]):
+            trace.scenario = "configuration"
+            return await self._configuration(request, segments[1:], presented, ids, trace)
+        if not access.is_registered:
+            # R-032: a CREDENTIALS_TOKEN_A opens versions and credentials only.
+            raise Unauthorized("This credentials token is for registering only: versions and credentials.")
+        target = read_target(url)
+        operation = self._operations.find(
+            target.version, target.interface, target.module, request.method, target.segments
+        )
+        trace.operation = operation.label
+        alias_text, query = operation.alias and target.segments[-1], target.query
+        if operation.paged and ALIAS_PARAMETER in query:
+            alias_text, query = take_parameter(query, ALIAS_PARAMETER)
+        if alias_text:
+            trace.scenario = "alias"
+            alias = await self._aliases.read(alias_text)
+            if alias.kind != (operation.alias or "link"):
+                raise NotFound
+            message = read_aliased_message(operation, target, request.headers, access.platform, ids, alias)
+            trace.sender, trace.receiver = message.sender, message.receiver
+            route = resolve_alias(message, alias, self._live.table, query)
+        else:
+            trace.scenario = "direct"
+            message = read_message(operation, target, request.headers, access.platform, ids)
+            trace.sender, trace.receiver = message.sender, message.receiver
+            route = resolve(message, self._live.table, self._hub)
+        trace.receiver_platform_id = route.platform.id
+        if operation.method == "GET":
+            connection = request.protocol
+            assert isinstance(connection, MemberConnection)
+            connection.cancel_when_lost = asyncio.current_task()  # R-123: only a GET ends with its requester
+        return await self._relay.relay(request, message, route, trace)
+
+    async def _authenticate(self, request: web.BaseRequest) -> Presented:
+        presented = await self._live.authenticate(request.headers.get(AUTHORIZATION))
+        if presented is None:
+            raise Unauthorized
+        if presented.access.platform.id in self._live.table.replaced:
+            self._supersede(presented.access)
+        return presented
+
+    def _supersede(self, access: Access) -> None:
+        """End the old token's life once its successor is used (T-006), off the road."""
+        if access.kind == "current" and access.platform.id not in self._superseded:
+            self._superseded.add(access.platform.id)
+            self._start(self._forget_previous(access.platform.id))
+        elif access.kind == "previous" and access.platform.id in self._superseded:
+            raise Unauthorized
+
+    async def _forget_previous(self, platform_id: int) -> None:
+        try:
+            async with self._database.connection() as connection:
+                await store.drop_tokens(connection, platform_id, "previous")
+            await self._live.refresh()
+        except DatabaseAway:
+            pass  # the next use of the new token tries again
+        self._superseded.discard(platform_id)
+
+    async def _configuration(
+        self,
+        request: web.BaseRequest,
+        path: list[str],
+        presented: Presented,
+        ids: MessageIDs,
+        trace: Trace,
+    ) -> web.Response:
+        """Answer versions, version details and credentials, without routing headers (R-054, R-094)."""
+        fields = answer_headers(ids)
+        if len(path) == 2:
+            trace.operation = "credentials." + request.method.lower()
+            self._require_version(path[0])
+            body = await read_body(
+                request, hold=_CREDENTIALS_MAX, maximum=_CREDENTIALS_MAX, idle_seconds=self._settings.idle_timeout
+            )
+            data = await self._registrar.answer(request.method, path[0], presented, body.held)
+            trace.status_code = 1000
+            return success(data, fields)
+        if path == ["versions"]:
+            trace.operation = "versions.list"
+            data = [{"version": version, "url": self._details_url(version)} for version in VERSIONS]
+        elif len(path) == 1:
+            trace.operation = "versions.details"
+            self._require_version(path[0])
+            data = self._details(path[0])
+        else:
+            raise NotFound
+        if request.method != "GET":
+            raise MethodNotAllowed(allow=("GET",))
+        trace.status_code = 1000
+        return success(data, fields)
+
+    def _require_version(self, version: str) -> None:
+        if version not in VERSIONS:
+            raise NotFound(f"This hub speaks OCPI {', '.join(VERSIONS)}; there is no {version!r} here.")
+
+    def _details_url(self, version: str) -> str:
+        return f"{self._settings.public_url}/ocpi/{version}"
+
+    def _details(self, version: str) -> Any:
+        endpoints = [
+            {"identifier": module, "role": role, "url": self._aliases.module_url(version, role, module)}
+            for module, role in self._operations.endpoints(version)
+        ]
+        credentials = {
+            "identifier": "credentials",
+            "role": "SENDER",
+            "url": f"{self._details_url(version)}/credentials",
+        }
+        return {"version": version, "endpoints": [credentials, *endpoints]}
+
+    def _refuse(self, error: OCPIError, ids: MessageIDs, trace: Trace) -> web.Response:
+        """Answer in the receiver's place: FROM = hub, TO = the requester if known (R-103)."""
+        trace.http_status, trace.status_code = error.http_status, error.status_code
+        trace.problem = trace.problem or error.message
+        if isinstance(error, Overloaded):
+            trace.outcome = "overloaded"
+        else:
+            trace.outcome = _OUTCOMES.get(error.status_code) or (
+                "hub_error" if 3000 <= error.status_code < 4000 else "refused"
+            )
+        functional = trace.scenario in ("direct", "alias") and trace.sender is not None
+        fields = answer_headers(ids, to=trace.sender if functional else None, sender=self._hub if functional else None)
+        return failure(error, fields)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        """End what was started beside the road."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _origin_form(raw_url: str) -> str:
+    """Give path and query of a request line's target, which may be absolute (RFC 9112, 3.2.2)."""
+    if raw_url.startswith("/"):
+        return raw_url
+    _, found, rest = raw_url.partition("://")
+    return "/" + rest.partition("/")[2] if found else raw_url

@@ -24,7 +24,14 @@ _quiet = logging.Logger("migrations", level=logging.ERROR)
 
 log = structlog.get_logger()
 
-AWAY = (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.CannotConnectNowError, TimeoutError)
+AWAY = (
+    OSError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.CannotConnectNowError,
+    TimeoutError,
+)
 """What asyncpg raises when the server cannot be reached, stops, or does not answer."""
 
 

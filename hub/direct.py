@@ -4,7 +4,6 @@ import os
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from urllib.parse import urljoin
 
 import orjson
 import structlog
@@ -49,6 +48,7 @@ from routing.links import (
     read_location,
     read_next_page,
     replace_member,
+    resolve_reference,
     take_response_url,
 )
 from routing.message import Message, MessageIDs
@@ -309,9 +309,9 @@ def _redirect(answer: http.Response, url: str) -> str | None:
     location = answer.headers.get("Location")
     if answer.status not in (307, 308) or not location:
         return None
+    target = resolve_reference(url, location)
     try:
-        target = urljoin(url, location)
-        return target.partition("#")[0] if origin_of(target) == origin_of(url) else None
+        return target.partition("#")[0] if target and origin_of(target) == origin_of(url) else None
     except ValueError:
         return None
 

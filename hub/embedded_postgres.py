@@ -110,10 +110,11 @@ class EmbeddedPostgres:
             try:
                 async with asyncio.timeout(ANSWER_SECONDS):
                     await self._become_user()
-                    while not answers:
+                    while True:
                         await self._ensure_guardian()
-                        answers = await self._answers()
-                        await asyncio.sleep(0 if answers else USER_POLL_SECONDS)
+                        if answers := await self._answers():
+                            break
+                        await asyncio.sleep(USER_POLL_SECONDS)
             except TimeoutError as exc:
                 raise EmbeddedPostgresError(
                     f"PostgreSQL in {self._data_dir} has not answered for {ANSWER_SECONDS:.0f} s: "

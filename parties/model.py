@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
@@ -119,9 +120,7 @@ class Platform:
     @cached_property
     def connected(self) -> frozenset[tuple[str, str]]:
         """The keys of the parties it serves, each in one role at least."""
-        return frozenset(
-            role.party.key for role in self.roles if self.status_of(role) == ConnectionStatus.CONNECTED
-        )
+        return frozenset(role.party.key for role in self.roles if self.status_of(role) == ConnectionStatus.CONNECTED)
 
     def is_connected(self, party: PartyID) -> bool:
         """Whether it serves this party."""
@@ -137,6 +136,8 @@ class Access:
 
     platform: Platform
     kind: TokenKind
+    expires_at: datetime | None = None
+    """When an invitation ends; None for every other token."""
 
     @property
     def is_registered(self) -> bool:

@@ -24,7 +24,7 @@ ORDER BY platform_id, upper(country_code), upper(party_id), role;
 
 -- tokens --
 -- What each presented token opens, expired invitations left out.
-SELECT digest, platform_id, kind
+SELECT digest, platform_id, kind, expires_at
 FROM inbound_token
 WHERE expires_at IS NULL OR expires_at > now();
 
@@ -36,15 +36,8 @@ SELECT EXISTS (
     WHERE digest = ANY ($1::bytea[]) AND (expires_at IS NULL OR expires_at > now())
 );
 
--- lock_platform --
--- One platform, locked against every other change until the transaction ends.
-SELECT id, name, state, version, versions_url, details_url, outbound_token, token_base64, switches
-FROM platform
-WHERE id = $1
-FOR UPDATE;
-
 -- lock_members --
--- Keep other transactions from naming parties meanwhile: who holds what is decided by one at a time.
+-- Wait until no other transaction changes members: who holds what is decided by one at a time.
 SELECT pg_advisory_xact_lock(78257204);
 
 -- add_platform --

@@ -3,9 +3,12 @@
 OCPI 2.2.1, Credentials and Version information. The network and the database are others' business.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+import orjson
 
 from config.ocpi import (
     EndpointsMissing,
@@ -20,6 +23,8 @@ from parties.model import Platform, Role
 from parties.tokens import Secret, is_token
 
 CONFIGURATION_MODULES = frozenset({"credentials", "versions", "hubclientinfo"})
+
+_MODULE = re.compile(r"[!-~]{1,100}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +64,13 @@ def _read_role(value: Any, where: str, hub: PartyID) -> Role:
         raise InvalidParameters(f"{where}.country_code: two letters are needed.")
     if not isinstance(party, str) or not (len(party) == 3 and party.isascii() and party.isalnum()):
         raise InvalidParameters(f"{where}.party_id: three letters or digits are needed.")
-    if not isinstance(role, str) or not 1 <= len(role) <= 20 or not role.isascii():
+    if not isinstance(role, str) or not 1 <= len(role) <= 20 or not (role.isascii() and role.isprintable()):
         raise InvalidParameters(f"{where}.role: a role like CPO or EMSP is needed.")
     details = value.get("business_details") or {}
     if not isinstance(details, dict):
         raise InvalidParameters(f"{where}.business_details: an object is needed.")
+    if not _can_be_stored(details):
+        raise InvalidParameters(f"{where}.business_details: nested too deep, or with a NUL character.")
     read = PartyID(country, party)
     if read.key == hub.key:
         raise InvalidParameters(f"{where}: {read} is this hub itself.")
@@ -133,7 +140,7 @@ def read_endpoints(value: Any) -> dict[tuple[str, InterfaceRole], str]:
         if not isinstance(item, dict):
             continue
         module, role, url = item.get("identifier"), item.get("role"), item.get("url")
-        if not isinstance(module, str) or not isinstance(url, str):
+        if not isinstance(module, str) or not isinstance(url, str) or not _MODULE.fullmatch(module):
             continue
         if module == "credentials":
             role = "SENDER"  # OCPI 2.2.1, Endpoint class: the role of credentials is to be ignored
@@ -161,6 +168,14 @@ def credentials_object(
     details = {"name": name, "website": website, "logo": None}
     role = {"role": "HUB", "business_details": details, "party_id": hub.party_id, "country_code": hub.country_code}
     return {"token": token.reveal(), "url": versions_url, "roles": [role]}
+
+
+def _can_be_stored(details: dict[str, Any]) -> bool:
+    """Whether PostgreSQL's jsonb takes it: it knows no U+0000."""
+    try:
+        return b"\\u0000" not in orjson.dumps(details)
+    except TypeError:  # nested deeper than orjson writes
+        return False
 
 
 def _numbers(version: str) -> tuple[int, ...]:

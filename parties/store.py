@@ -63,7 +63,7 @@ async def read_members(connection: Connection, keys: SecretKeys) -> tuple[int, l
     ]
     by_id = {platform.id: platform for platform in platforms}
     access = {
-        row["digest"]: Access(by_id[row["platform_id"]], row["kind"])
+        row["digest"]: Access(by_id[row["platform_id"]], row["kind"], row["expires_at"])
         for row in await connection.fetch(queries()["tokens"])
     }
     return generation, platforms, access
@@ -121,12 +121,6 @@ async def knows_token(connection: Connection, digests: Iterable[bytes]) -> bool:
 async def lock_members(connection: Connection) -> None:
     """Wait for and hold the right to decide who holds which party, until the transaction ends."""
     await connection.execute(queries()["lock_members"])
-
-
-async def lock_platform(connection: Connection, platform_id: int) -> PlatformState | None:
-    """Hold one platform until the transaction ends, and give its state; None when it is gone."""
-    row = await connection.fetchrow(queries()["lock_platform"], platform_id)
-    return row["state"] if row else None
 
 
 async def token_kind(connection: Connection, platform_id: int, digests: Iterable[bytes]) -> TokenKind | None:

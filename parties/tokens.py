@@ -97,7 +97,7 @@ class SecretKeys:
 
     def digests(self, token: str) -> list[bytes]:
         """Give the keyed digests under which this token may be known, the current key's first."""
-        value = token.encode()
+        value = token.encode(errors="surrogatepass")  # a header may hold bytes that are no UTF-8
         return [hmac.digest(key, value, sha256) for key in self._digest_keys]
 
     def seal_token(self, token: Secret, platform_id: int) -> bytes:

@@ -5,9 +5,9 @@ and without the database. Layout (big-endian): kind, expiry, the two platforms, 
 the target's origin, salt, then the target's path and query.
 """
 
+import re
 import struct
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from config.ocpi import NotFound, PartyID
 from config.operations import AliasKind
@@ -15,6 +15,7 @@ from parties.model import Platform, origin_of
 from parties.tokens import fingerprint
 
 _HEAD = struct.Struct(">BIII5s5sIH")
+_ORIGIN = re.compile(r"[^/?#]*//[^/?#]*")
 _KINDS: tuple[AliasKind, ...] = ("result", "location", "link")
 
 
@@ -82,12 +83,9 @@ def unpack(plain: bytes) -> Alias:
 
 def split_target(url: str) -> tuple[int, str]:
     """Give an absolute URL as its origin's fingerprint and its path with query."""
-    split = urlsplit(url)
-    path = url.partition("#")[0].split("/", 3)
-    rest = "/" + path[3] if len(path) > 3 else "/"
-    if len(path) <= 3 and split.query:
-        rest = f"/?{split.query}"
-    return fingerprint(origin_of(url)), rest
+    origin = origin_of(url)
+    rest = _ORIGIN.sub("", url, count=1).partition("#")[0]
+    return fingerprint(origin), rest if rest.startswith("/") else f"/{rest}"
 
 
 def _party_bytes(party: PartyID) -> bytes:

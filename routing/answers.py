@@ -13,7 +13,8 @@ from config.ocpi import NotFound, OCPIError, ReceiverNotConnected, RoutingFailed
 FULL_PARSE_MAX = 8 * 1024
 """Answers up to this many bytes are parsed whole; of larger ones the ends are looked at (a few µs, not megabytes)."""
 _WINDOW = 512
-_STATUS_CODE = re.compile(rb'"status_code"\s*:\s*(\d{1,9})(?=\s*[,}])')
+_STATUS_CODE = re.compile(rb'(?<!\\)"status_code"\s*:\s*(\d{1,9})(?=\s*[,}])')
+_STRUCTURE = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]]', re.DOTALL)
 _SPACE = b" \t\r\n"
 
 
@@ -40,11 +41,22 @@ def read_status_code(body: bytes) -> int | None:
     """Give the OCPI status_code of a whole answer; None when it is no envelope (R-184)."""
     if len(body) <= FULL_PARSE_MAX:
         return _parse_status_code(body)
-    ends = body[:_WINDOW].lstrip(_SPACE), body[-_WINDOW:].rstrip(_SPACE)
-    if ends[0][:1] != b"{" or ends[1][-1:] != b"}":
+    head, tail = body[:_WINDOW].lstrip(_SPACE), body[-_WINDOW:].rstrip(_SPACE)
+    if head[:1] != b"{" or tail[-1:] != b"}":
         return None
-    match = _STATUS_CODE.search(ends[1]) or _STATUS_CODE.search(ends[0])
-    return int(match[1]) if match else _parse_status_code(body)
+    # Where nothing but the envelope is open, the member is its own and not one of its data's.
+    for match in _STATUS_CODE.finditer(tail, 1):
+        if _opened(tail[match.end() :]) == -1:
+            return int(match[1])
+    for match in _STATUS_CODE.finditer(head):
+        if _opened(head[: match.start()]) == 1:
+            return int(match[1])
+    return _parse_status_code(body)
+
+
+def _opened(piece: bytes) -> int:
+    """How many objects and arrays are opened and not closed in a piece of JSON, minus those closed and not opened."""
+    return sum(1 if token in b"{[" else -1 for token in _STRUCTURE.findall(piece) if token in b"{}[]")
 
 
 def _parse_status_code(body: bytes) -> int | None:

@@ -1,5 +1,6 @@
 """Header fields onward to the receiver and back to the requester: allow-lists, never the other side's minus some."""
 
+import re
 from collections.abc import Iterable
 from typing import Protocol
 
@@ -18,6 +19,9 @@ from config.ocpi import (
 from routing.message import Headers, MessageIDs
 
 _PASSED_ON = ("Accept", "traceparent", "tracestate")
+_PASSED_ON_FOLDED = frozenset(name.lower() for name in _PASSED_ON)
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+"""RFC 9110, 5.6.2."""
 _NEVER_PASSED_ON = frozenset(
     name.lower()
     for name in (
@@ -55,12 +59,16 @@ class Received(Protocol):
 
 
 def check_forward_headers(names: Iterable[str]) -> tuple[str, ...]:
-    """Give the further headers to pass on. Raises ValueError for one that is the hub's own business."""
-    names = tuple(names)
+    """Give the further headers to pass on, each once. Raises ValueError for one that is the hub's own business."""
+    further: dict[str, str] = {}
     for name in names:
+        if not _TOKEN.fullmatch(name):
+            raise ValueError(f"forward_headers: {name!r} is no name of a header")
         if name.lower() in _NEVER_PASSED_ON:
             raise ValueError(f"forward_headers: {name} is never passed on, it belongs to one connection")
-    return names
+        if name.lower() not in _PASSED_ON_FOLDED:
+            further.setdefault(name.lower(), name)
+    return tuple(further.values())
 
 
 def onward_headers(
@@ -100,7 +108,12 @@ def onward_headers(
 
 def answer_headers(ids: MessageIDs, *, to: PartyID | None = None, sender: PartyID | None = None) -> dict[str, str]:
     """Give the header fields of an answer: the requester's own ids, and routing headers with the two sides swapped."""
-    fields = {"Content-Type": "application/json", REQUEST_ID: ids.request, CORRELATION_ID: ids.correlation}
+    fields = {
+        "Content-Type": "application/json",
+        "Server": "ocpi-hub",
+        REQUEST_ID: ids.request,
+        CORRELATION_ID: ids.correlation,
+    }
     if to is not None:
         fields[TO_COUNTRY] = to.country_code
         fields[TO_PARTY] = to.party_id

@@ -9,8 +9,8 @@ import orjson
 from config.ocpi import InvalidParameters
 from parties.model import Platform, origin_of
 
-_LINK = re.compile(r"<([^<>]*)>((?:\s*;\s*[^\s;,=]+(?:\s*=\s*(?:\"[^\"]*\"|[^\s;,\"]*))?)*)")
-_REL = re.compile(r"""rel\s*=\s*(?:"([^"]*)"|([^\s;,"]*))""", re.IGNORECASE)
+_PARAMETER = re.compile(r""";\s*(?:([^\s;,="]+)\s*(?:=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;,"]*)))?)?\s*""")
+_LINK = re.compile(rf"<([^<>]*)>\s*((?:{_PARAMETER.pattern})*)")
 _FILTERS = ("date_from", "date_to")
 ALIAS_PARAMETER = "hub_alias"
 """The query parameter of a Link of ours that says whom it leads to."""
@@ -29,8 +29,8 @@ class NextPage:
 def next_url(link: str | None) -> str | None:
     """Give the URL of the `rel="next"` link, or None (RFC 8288; an empty header is none)."""
     for match in _LINK.finditer(link or ""):
-        relation = _REL.search(match[2])
-        if relation and "next" in (relation[1] or relation[2] or "").lower().split():
+        relations = [quoted or plain for name, quoted, plain in _PARAMETER.findall(match[2]) if name.lower() == "rel"]
+        if relations and "next" in relations[0].lower().split():
             return match[1].strip()
     return None
 
@@ -41,8 +41,8 @@ def read_next_page(url: str, endpoint: str, requested_query: str, platform: Plat
     Members get scheme, path and filters wrong, so only offset and limit (or what else the query holds: a cursor)
     are taken, with the requester's own filters, on the endpoint that is known to work.
     """
-    absolute = urljoin(endpoint, url)
-    if not _is_own_host(absolute, platform):
+    absolute = resolve_reference(endpoint, url)
+    if absolute is None or not _is_own_host(absolute, platform):
         return None
     split = urlsplit(absolute)
     theirs = _parameters(split.query)
@@ -54,8 +54,8 @@ def read_next_page(url: str, endpoint: str, requested_query: str, platform: Plat
     offset = [(name, raw) for name, raw in theirs if name == "offset"]
     if offset:
         return NextPage(_join(own + offset + limit))
-    known = {name for name, _ in own} | set(_FILTERS) | {"limit"}
-    cursor = [(name, raw) for name, raw in theirs if name not in known]
+    asked = {unquote(raw) for _, raw in own}  # a cursor among them is the page's own; the next one's has another value
+    cursor = [(name, raw) for name, raw in theirs if name not in (*_FILTERS, "limit") and unquote(raw) not in asked]
     if cursor:
         return NextPage(_join([item for item in own if item[0] not in dict(cursor)] + cursor + limit))
     if split.path.rstrip("/") != urlsplit(endpoint).path.rstrip("/"):
@@ -65,16 +65,23 @@ def read_next_page(url: str, endpoint: str, requested_query: str, platform: Plat
 
 def read_location(value: str, request_url: str, endpoint: str, platform: Platform) -> str | None:
     """Give the absolute URL a Location means, on an origin of the platform; None for a foreign host (R-036, T-078)."""
-    absolute = urljoin(request_url, value.strip())
-    try:
-        if origin_of(absolute) in platform.origins:
-            return absolute.partition("#")[0]
-    except ValueError:
+    absolute = resolve_reference(request_url, value.strip())
+    if absolute is None or not _is_own_host(absolute, platform):
         return None
-    if not _is_own_host(absolute, platform):
-        return None
+    if origin_of(absolute) in platform.origins:
+        return absolute.partition("#")[0]
     split = urlsplit(absolute)
     return origin_of(endpoint) + (split.path or "/") + (f"?{split.query}" if split.query else "")
+
+
+def resolve_reference(base: str, reference: str) -> str | None:
+    """Give the absolute URL of what a member wrote as a URL; None when that is none, or could not be called."""
+    try:
+        absolute = urljoin(base, reference)
+    except ValueError:
+        return None
+    is_plain = absolute.isascii() and absolute.isprintable() and " " not in absolute
+    return absolute if is_plain and "@" not in urlsplit(absolute).netloc else None
 
 
 def check_response_url(url: object, platform: Platform) -> str:
@@ -96,13 +103,15 @@ def take_response_url(query: str) -> tuple[str, str]:
     """Split a raw query into the response_url and what remains. Raises InvalidParameters when there is none.
 
     The specification's own example has an un-encoded URL with a query of its own: such a one reaches up to a
-    following parameter of OCPI's, `duration` (R-240).
+    following parameter of OCPI's, `duration` (R-240). Some encode no more than a query demands, `=` and `&`.
     """
     match = re.search(r"(?:^|&)response_url=", query)
     if match is None:
         raise InvalidParameters("The query parameter response_url is missing.")
     before, value = query[: match.start()], query[match.end() :]
-    if re.match(r"https?://", value, re.IGNORECASE):
+    first = value.partition("&")[0]
+    is_encoded = "=" not in first and re.search(r"%3D|%26", first, re.IGNORECASE)
+    if re.match(r"https?://", value, re.IGNORECASE) and not is_encoded:
         end = re.search(r"&duration=", value)
         url, after = (value[: end.start()], value[end.start() + 1 :]) if end else (value, "")
     else:

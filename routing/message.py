@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from config.ocpi import (
     CORRELATION_ID,
@@ -21,6 +21,8 @@ from config.ocpi import (
 from config.operations import INTERFACES, Operation
 from parties.model import Platform
 from routing.aliases import Alias
+
+_ASCII = "".join(map(chr, range(128)))
 
 
 class Headers(Protocol):
@@ -83,7 +85,12 @@ def read_ids(headers: Headers, new_id: str) -> MessageIDs:
 
 
 def read_target(raw_url: str) -> Target:
-    """Read the URL called, raw path and query. Raises NotFound when it is no functional module's."""
+    """Read the URL called, raw path and query. Raises NotFound when it is no functional module's.
+
+    Only bytes beyond ASCII, which should have come percent-encoded, are so now: they fit in no URL or header of ours.
+    """
+    if not raw_url.isascii():
+        raw_url = quote(raw_url.encode(errors="surrogateescape"), safe=_ASCII)
     path, _, query = raw_url.partition("?")
     head, *rest = path.removeprefix("/ocpi/").split("/", 3)
     if not path.startswith("/ocpi/") or len(rest) < 2 or rest[0] not in INTERFACES or not rest[1]:

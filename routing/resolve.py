@@ -33,10 +33,13 @@ def resolve(message: Message, table: RoutingTable, hub: PartyID) -> Direct:
     """Give the route of a message.
 
     Raises UnknownReceiver (4001), RoutingFailed (4000: module not published), ReceiverNotConnected (4003: planned or
-    suspended) and InvalidParameters (2001: addressed to the hub in a way that OCPI does not know).
+    suspended) and InvalidParameters (2001: addressed to the hub in a way that OCPI does not know, or a list of nobody).
     """
     receiver = message.receiver
     if receiver is None:
+        if message.operation.paged and not message.operation.path:
+            # OCPI 2.2.1, Open Routing Request: not for lists (T-066).
+            raise InvalidParameters("The OCPI-to headers are missing: a list is asked of one party.")
         raise UnknownReceiver("The OCPI-to headers are missing, and this hub does not route by content.")
     if receiver.key == hub.key:
         raise InvalidParameters(f"{message.operation.label} cannot be addressed to the hub itself.")
@@ -112,4 +115,7 @@ def _status(party: PartyID, holders: tuple[Platform, ...]) -> str:
 
 
 def _hosts(party: PartyID, platform: Platform, module: str, interface: InterfaceRole) -> bool:
-    return any((module, interface) in HOSTS.get(role.role, ()) for role in _roles(party, platform))
+    return any(
+        (module, interface) in HOSTS.get(role.role, ()) and platform.status_of(role) == ConnectionStatus.CONNECTED
+        for role in _roles(party, platform)
+    )

@@ -18,6 +18,12 @@ class TooSlow(OCPIError):
     http_status = 408
 
 
+class RequesterLeft(OCPIError):
+    """The connection was lost before the request was complete."""
+
+    http_status = 400
+
+
 class CodedBody(InvalidParameters):
     """Request bodies must not be compressed; send them without Content-Encoding."""
 
@@ -39,7 +45,7 @@ class Body:
 async def read_body(request: web.BaseRequest, *, hold: int, maximum: int, idle_seconds: float) -> Body:
     """Read a body of up to `hold` bytes, or prepare to stream a longer one of up to `maximum`.
 
-    Raises TooLarge, TooSlow and CodedBody.
+    Raises TooLarge, TooSlow, RequesterLeft and CodedBody.
     """
     if not request.can_read_body:
         return Body()
@@ -82,3 +88,5 @@ async def _read_chunk(request: web.BaseRequest, idle_seconds: float) -> bytes:
             return await content.readany()
     except TimeoutError:
         raise TooSlow from None
+    except ConnectionError:
+        raise RequesterLeft from None

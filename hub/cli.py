@@ -64,20 +64,22 @@ def fail(message: str) -> typer.Exit:
 def run_async(work: Callable[[], Awaitable[None]]) -> None:
     """Run a command's asynchronous part; every foreseeable failure becomes one plain sentence."""
     from config.ocpi import OCPIError
-    from hub.database import AWAY, SchemaTooNew
+    from hub.database import AWAY, DatabaseRefused, SchemaTooNew
     from hub.embedded_postgres import EmbeddedPostgresError
+    from parties.tokens import WrongKey
 
     async def main() -> None:
         await work()
 
     try:
         asyncio.run(main())
-    except (SchemaTooNew, EmbeddedPostgresError, SettingsError) as exc:
+    except (SchemaTooNew, EmbeddedPostgresError, DatabaseRefused, WrongKey, SettingsError) as exc:
         raise fail(str(exc) or (type(exc).__doc__ or "").strip()) from exc
     except OCPIError as exc:
         raise fail(exc.message) from exc
     except AWAY as exc:
-        raise fail(f"The database cannot be reached: {exc or type(exc).__name__}") from exc
+        reason = str(exc) or type(exc).__name__
+        raise fail(f"The database cannot be reached ({reason}): start it, or correct OCPI_HUB_DATABASE_URL.") from exc
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
 
@@ -95,7 +97,7 @@ def serve() -> None:
     configure_logging(as_json=as_json, level=chosen.log_level)
     import uvloop
 
-    from hub.database import SchemaTooNew
+    from hub.database import DatabaseRefused, SchemaTooNew
     from hub.embedded_postgres import EmbeddedPostgresError
     from hub.server import Hub, serve, stop_on_signals
     from hub.trace import RequestLog
@@ -110,11 +112,11 @@ def serve() -> None:
         chosen = read_settings(_config_file, port=member_socket.getsockname()[1])
     try:
         uvloop.run(main())
-    except (SchemaTooNew, EmbeddedPostgresError, SettingsError, ValueError, BaseExceptionGroup) as exc:
+    except (SchemaTooNew, EmbeddedPostgresError, DatabaseRefused, ValueError, BaseExceptionGroup) as exc:
         first: BaseException = exc
         while isinstance(first, BaseExceptionGroup):
             first = first.exceptions[0]
-        if not isinstance(first, SchemaTooNew | EmbeddedPostgresError | SettingsError | ValueError):
+        if not isinstance(first, SchemaTooNew | EmbeddedPostgresError | DatabaseRefused | ValueError):
             raise
         raise fail(str(first) or (type(first).__doc__ or "").strip()) from exc
 

@@ -409,15 +409,26 @@ def _platform_json(platform: Platform) -> dict[str, Any]:
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:
+    names = [name.capitalize() for name in rows[0]]
+    lines = [["" if value is None else _printable(str(value)) for value in row.values()] for row in rows]
+    if not sys.stdout.isatty():
+        widths = [max(map(len, column)) for column in zip(names, *lines, strict=True)]
+        for line in (names, *lines):
+            typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        return
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     colours = {"CONNECTED": "green", "PLANNED": "yellow", "SUSPENDED": "red", "OFFLINE": "red"}
-    table = Table(*(name.capitalize() for name in rows[0]), box=None, pad_edge=False)
-    for row in rows:
-        cells = ["" if value is None else str(value) for value in row.values()]
-        table.add_row(*(f"[{colours[cell]}]{cell}[/]" if cell in colours else cell for cell in cells))
-    Console(soft_wrap=not sys.stdout.isatty()).print(table)
+    table = Table(*names, box=None, pad_edge=False)
+    for line in lines:
+        table.add_row(*(Text(cell, colours.get(cell, "")) for cell in line))  # no markup: members chose the words
+    Console().print(table)
+
+
+def _printable(text: str) -> str:
+    return text if text.isprintable() else "".join(each if each.isprintable() else "?" for each in text)
 
 
 def _step(text: str) -> None:

@@ -96,7 +96,7 @@ def write_head(
     fields = "".join([f"{name}: {value}\r\n" for name, value in headers])
     head = f"{method} {target} HTTP/1.1\r\nHost: {origin.authority}\r\n{fields}{framing}\r\n"
     ends = len(headers) + (4 if framing else 3)  # any other line end came in with a value
-    if head.count("\r") != ends or head.count("\n") != ends or "\0" in head or not method.isalpha() or " " in target:
+    if head.count("\r") != ends or head.count("\n") != ends or "\0" in head or not method.isalpha():
         raise ValueError(
             "The method, the URL or a header of the request has a line end or another forbidden character."
         )
@@ -240,7 +240,7 @@ class Connection(asyncio.Protocol):
     def abort(self) -> None:
         """Close the connection at once, whatever it is doing."""
         self._fail(BodyBroken if self._has_head else AnswerBroken, "The hub closed the connection.")
-        self._transport.abort()
+        self._drop()
 
     # One exchange
 
@@ -308,6 +308,10 @@ class Connection(asyncio.Protocol):
         if not self._complete and self._error is None:
             self._error = kind(reason)
             self._wake()
+            self._drop()
+
+    def _drop(self) -> None:
+        if not self.lost.done():  # asyncio's transports do not bear it afterwards
             self._transport.abort()
 
     # Called by the event loop
@@ -318,7 +322,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._complete or self._error:  # an answer nobody asked for, or waits for any more
             self._keep_alive = False
-            self._transport.abort()
+            self._drop()
             return
         self._touched = True
         self._overhead += len(data)
@@ -343,6 +347,7 @@ class Connection(asyncio.Protocol):
             self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.lost.set_result(None)
         if self._reading_paused and self._error is None:
             self._take_rest()
         if self._has_head:
@@ -352,7 +357,6 @@ class Connection(asyncio.Protocol):
         else:
             self._fail(ClosedUnanswered)
         del self._parser  # it refers back to us
-        self.lost.set_result(None)
         self._on_lost(self)
 
     def _take_rest(self) -> None:
@@ -417,7 +421,6 @@ class Connection(asyncio.Protocol):
             return
         self.status = status
         self._has_head = True
-        self._field_bytes = 0
         self._keep_alive = self._parser.should_keep_alive()
         if status in (204, 304):
             self._chunked, self.content_length = False, 0

@@ -3,7 +3,6 @@
 import contextlib
 from typing import Any
 
-import asyncpg
 import orjson
 import structlog
 
@@ -12,7 +11,6 @@ from config.ocpi import (
     InvalidParameters,
     MethodNotAllowed,
     PartyID,
-    ServerError,
     Unauthorized,
 )
 from config.settings import Settings
@@ -90,8 +88,7 @@ class Registrar:
     async def _delete(self, access: Access) -> None:
         if not access.is_registered:
             raise MethodNotAllowed("This platform is not registered.", allow=("GET", "POST"))
-        async with self._database.connection() as connection, connection.transaction():
-            await store.lock_platform(connection, access.platform.id)
+        async with self._database.changing() as connection:
             await store.unregister(connection, access.platform.id)
         await self._follow()
         log.info("a platform has left", action="unregistered", platform=access.platform.id)
@@ -104,22 +101,16 @@ class Registrar:
         require_endpoints(found.endpoints, credentials.roles)
         token = make_token()
         digests = self._keys.digests(presented.token.reveal())
-        async with self._database.connection() as connection:
-            try:
-                async with connection.transaction():
-                    # Others may have registered, left or been invited while this platform was being called.
-                    await store.lock_members(connection)
-                    await store.lock_platform(connection, platform.id)
-                    if await store.token_kind(connection, platform.id, digests) is None:
-                        raise Unauthorized("This credentials token has been used or replaced meanwhile.")
-                    _, platforms, _ = await store.read_members(connection, self._keys)
-                    now = next((each for each in platforms if each.id == platform.id), platform)
-                    check_roles(credentials.roles, now, platforms)
-                    await store_registration(connection, self._keys, now, credentials, found)
-                    await store.keep_as_previous(connection, platform.id, digests)
-                    await store.add_token(connection, platform.id, "current", token, self._keys)
-            except asyncpg.UniqueViolationError as exc:
-                raise ServerError("The registration collided with another one; try again.") from exc
+        async with self._database.changing() as connection:
+            # Others may have registered, left or been invited while this platform was being called.
+            if await store.token_kind(connection, platform.id, digests) is None:
+                raise Unauthorized("This credentials token has been used or replaced meanwhile.")
+            _, platforms, _ = await store.read_members(connection, self._keys)
+            now = next((each for each in platforms if each.id == platform.id), platform)
+            check_roles(credentials.roles, now, platforms)
+            await store_registration(connection, self._keys, now, credentials, found)
+            await store.keep_as_previous(connection, platform.id, digests)
+            await store.add_token(connection, platform.id, "current", token, self._keys)
         await self._follow()
         return token
 

@@ -16,6 +16,7 @@ from pogo_core.util import migrate, sql
 from config.ocpi import ServerError
 from config.settings import Settings
 from hub.embedded_postgres import EmbeddedPostgres
+from parties import store
 from parties.store import Connection
 
 _MIGRATION_LOCK = 78257203
@@ -29,7 +30,10 @@ AWAY = (
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
-    asyncpg.CannotConnectNowError,
+    asyncpg.OperatorInterventionError,  # it starts, shuts down, or its operator ended the session
+    asyncpg.TooManyConnectionsError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
     TimeoutError,
 )
 """What asyncpg raises when the server cannot be reached, stops, or does not answer."""
@@ -37,6 +41,10 @@ AWAY = (
 
 class DatabaseAway(ServerError):
     """The hub's database cannot be reached at the moment; try again shortly."""
+
+
+class DatabaseRefused(Exception):
+    """The database turns the hub away, or its URL is none; the message says why and names the setting."""
 
 
 class SchemaTooNew(Exception):
@@ -55,13 +63,14 @@ class Database:
     async def open(self) -> None:
         """Connect, and migrate the schema under an advisory lock.
 
-        Raises EmbeddedPostgresError, SchemaTooNew, and what AWAY lists when the server cannot be reached.
+        Raises EmbeddedPostgresError, DatabaseRefused, SchemaTooNew, and what AWAY lists when the server cannot be
+        reached.
         """
         async with self._opening:
             if self._embedded is not None:
                 self._dsn = await self._embedded.acquire()
             if self._pool is None:
-                connection = await asyncpg.connect(self._dsn, timeout=10)
+                connection = await self._connect_first()
                 try:
                     await _migrate(connection)
                 finally:
@@ -74,6 +83,16 @@ class Database:
                     command_timeout=10,
                     max_inactive_connection_lifetime=60,
                 )
+
+    async def _connect_first(self) -> "asyncpg.Connection[asyncpg.Record]":
+        try:
+            return await asyncpg.connect(self._dsn, timeout=10)
+        except (
+            asyncpg.InvalidAuthorizationSpecificationError,
+            asyncpg.InvalidCatalogNameError,
+            asyncpg.ClientConfigurationError,
+        ) as exc:
+            raise DatabaseRefused(f"The database cannot be used: {exc}. Correct OCPI_HUB_DATABASE_URL.") from exc
 
     async def connect(self) -> "asyncpg.Connection[asyncpg.Record]":
         """Give a connection outside the pool, to LISTEN on. The caller closes it."""
@@ -89,6 +108,16 @@ class Database:
                 yield connection
         except AWAY as exc:
             raise DatabaseAway from exc
+
+    @asynccontextmanager
+    async def changing(self) -> AsyncIterator[Connection]:
+        """Lend a connection in a transaction that alone may change members, so that changes wait in one line.
+
+        Changes are rare and short; in any order, two of them would wait for each other's rows for ever.
+        """
+        async with self.connection() as connection, connection.transaction():
+            await store.lock_members(connection)
+            yield connection
 
     async def close(self) -> None:
         """Close every connection; an embedded server ends with its last user."""

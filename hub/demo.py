@@ -33,7 +33,7 @@ from hub.listener import free_ports
 from hub.members import Members
 from hub.server import make_client, make_guard
 from hub.simulator import Answer, SimulatedPlatform
-from hub.simulator_objects import (
+from hub.simulator.objects import (
     cancel_reservation,
     cdr,
     location,

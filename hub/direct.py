@@ -1,5 +1,6 @@
 """Direct forwarding: one request to one platform, its answer back byte for byte, but for the URLs that are ours."""
 
+import asyncio
 import os
 import time
 from collections.abc import AsyncIterator
@@ -12,6 +13,7 @@ from aiohttp import web
 from config.ocpi import (
     InterfaceRole,
     InvalidJSON,
+    NotFound,
     OCPIError,
     Overloaded,
     PartyID,
@@ -22,6 +24,7 @@ from config.ocpi import (
 )
 from config.settings import Settings
 from hub import client as http
+from hub.addresses import split_url
 from hub.aliases import Aliases
 from hub.bodies import Body, read_body
 from hub.coding import decode, is_accepted
@@ -116,8 +119,12 @@ class Relay:
                     if redirected is not None:
                         url = redirected
                         continue
-                    response = await self._give_back(request, message, route, url, answer, trace)
-                    self._metrics.answered(route.platform.id)
+                    try:
+                        response = await self._give_back(request, message, route, url, answer, trace)
+                    except OCPIError as exc:
+                        self._note(route.platform, is_usable=isinstance(exc, NotFound))
+                        raise
+                    self._note(route.platform, is_usable=trace.outcome != "broken_off")
                     return response
             raise AssertionError("a second redirect is an answer")
         except http.ClientError as exc:
@@ -127,6 +134,9 @@ class Relay:
                 self._metrics.failed(route.platform.id)
             trace.problem = str(exc)
             raise kind(_explain(kind, route.receiver)) from exc
+
+    def _note(self, platform: Platform, *, is_usable: bool) -> None:
+        (self._metrics.answered if is_usable else self._metrics.failed)(platform.id)
 
     async def _read_body(self, request: web.BaseRequest, message: Message) -> Body:
         operation, settings = message.operation, self._settings
@@ -202,17 +212,17 @@ class Relay:
         passes_coded = coded and is_accepted(coding, request.headers.get("Accept-Encoding"))
         if coded and not passes_coded:
             chunks, length = decode(chunks, coding, self._settings.max_body), None
-        held, is_whole = await _hold(chunks, self._settings.held_body)
+        in_time = self._settings.forward_timeout
+        held, is_whole = await _hold(chunks, self._settings.held_body, in_time)
         if passes_coded and not is_whole:  # too long to be looked into as it is
             chunks, passes_coded = decode(_chain(held, chunks), coding, self._settings.max_body), False
             length = None
-            held, is_whole = await _hold(chunks, self._settings.held_body)
+            held, is_whole = await _hold(chunks, self._settings.held_body, in_time)
         plain = held
         if passes_coded:
             fields["Content-Encoding"] = coding
-            plain, is_whole = await _hold(
-                decode(_chain(held), coding, self._settings.max_body), self._settings.max_body
-            )
+            undone = decode(_chain(held), coding, self._settings.max_body)
+            plain, is_whole = await _hold(undone, self._settings.max_body, in_time)
         status_code = read_status_code(plain) if is_whole else None
         trace.receiver_status_code = status_code
         problem = judge(answer.status, is_envelope=status_code is not None if is_whole else starts_like_envelope(plain))
@@ -309,9 +319,10 @@ def _redirect(answer: http.Response, url: str) -> str | None:
     location = answer.headers.get("Location")
     if answer.status not in (307, 308) or not location:
         return None
-    target = resolve_reference(url, location)
+    target = (resolve_reference(url, location) or "").partition("#")[0]
     try:
-        return target.partition("#")[0] if target and origin_of(target) == origin_of(url) else None
+        split_url(target)  # what cannot be called is no redirect
+        return target if origin_of(target) == origin_of(url) else None
     except ValueError:
         return None
 
@@ -335,15 +346,22 @@ def _expiry_date(body: bytes) -> float:
         return 0.0
 
 
-async def _hold(chunks: AsyncIterator[bytes], limit: int) -> tuple[bytes, bool]:
-    """Read up to a little over `limit` bytes; give them and whether that was all."""
+async def _hold(chunks: AsyncIterator[bytes], limit: int, seconds: float) -> tuple[bytes, bool]:
+    """Read up to a little over `limit` bytes; give them and whether that was all.
+
+    Raises ReceiverTimeout when they drip in: every piece in time, but so few that the requester would wait for ever.
+    """
     held: list[bytes] = []
     size = 0
-    async for chunk in chunks:
-        held.append(chunk)
-        size += len(chunk)
-        if size > limit:
-            return b"".join(held), False
+    try:
+        async with asyncio.timeout(seconds):
+            async for chunk in chunks:
+                held.append(chunk)
+                size += len(chunk)
+                if size > limit:
+                    return b"".join(held), False
+    except TimeoutError:
+        raise ReceiverTimeout("The receiver's answer came too slowly. It may have carried the request out.") from None
     return held[0] if len(held) == 1 else b"".join(held), True
 
 

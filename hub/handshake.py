@@ -3,10 +3,10 @@
 OCPI 2.2.1, Credentials, Registration. Network first, then one transaction: a failure leaves everything as it was.
 """
 
+import asyncio
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
-from urllib.parse import urljoin
 
 import orjson
 
@@ -19,11 +19,12 @@ from config.ocpi import (
     PartnerUnusable,
 )
 from hub import client as http
-from hub.addresses import AddressGuard, URLRefused
+from hub.addresses import AddressGuard, URLRefused, split_url
 from hub.direct import new_id
 from parties.model import origin_of
 from parties.registration import find_version, latest_mutual, read_data, read_endpoints
 from parties.tokens import Secret, write_authorization
+from routing.links import resolve_reference
 
 TIMEOUT_SECONDS = 10.0
 _ANSWER_MAX = 1024 * 1024
@@ -31,6 +32,10 @@ _ANSWER_MAX = 1024 * 1024
 
 class TokenRefused(PartnerUnusable):
     """The other side does not accept the credentials token."""
+
+
+class OutcomeUnknown(PartnerUnusable):
+    """The other side may have done what was asked: its answer was lost or cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +68,12 @@ class Caller:
         self.check(versions_url, "url")
         try:
             versions = await self.get(versions_url, token, token_base64=token_base64, key=key)
-        except TokenRefused:
+        except TokenRefused as refused:
             token_base64 = not token_base64
-            versions = await self.get(versions_url, token, token_base64=token_base64, key=key)
+            try:
+                versions = await self.get(versions_url, token, token_base64=token_base64, key=key)
+            except TokenRefused:
+                raise refused from None  # what it said to the form that OCPI means
         if version is None:
             version, details_url = latest_mutual(versions)
         else:
@@ -121,10 +129,15 @@ class Caller:
                 ) as answer:
                     target = _redirect(answer, url, method) if may_follow else None
                     if target is None:
-                        return self._read(answer.status, await answer.read(_ANSWER_MAX), method, url)
+                        async with asyncio.timeout(TIMEOUT_SECONDS):  # a body may drip in for ever
+                            body_read = await answer.read(_ANSWER_MAX)
+                        return self._read(answer.status, body_read, method, url)
                     url = target
-            except http.ClientError as exc:
-                raise PartnerUnusable(f"{method} {url} failed: {exc}") from exc
+            except (http.ClientError, TimeoutError) as exc:
+                is_unsent = isinstance(exc, http.ConnectFailed | http.Saturated)
+                raise (PartnerUnusable if is_unsent else OutcomeUnknown)(
+                    f"{method} {url} failed: {exc or 'its answer came too slowly.'}"
+                ) from exc
         raise AssertionError("a second redirect is an answer")
 
     def _read(self, status: int, body: bytes, method: str, url: str) -> Any:
@@ -134,18 +147,19 @@ class Caller:
         if status == 405:
             raise PartnerUnusable(f"{where} answered HTTP 405: for the other side the registration stands differently.")
         if not 200 <= status < 300:
-            raise PartnerUnusable(f"{where} answered HTTP {status}.")
+            raise (OutcomeUnknown if status >= 500 else PartnerUnusable)(f"{where} answered HTTP {status}.")
         try:
             envelope = orjson.loads(body)
         except orjson.JSONDecodeError as exc:
-            raise PartnerUnusable(f"{where} answered something that is no JSON.") from exc
+            raise OutcomeUnknown(f"{where} answered something that is no JSON.") from exc
         try:
             return read_data(envelope)
         except OCPIError as exc:
             code = envelope.get("status_code") if isinstance(envelope, dict) else None
+            if type(code) is not int:
+                raise OutcomeUnknown(f"{where}: {exc.message}") from exc
             # Seen: a token in a form that is not understood answered with HTTP 200 and 3000, or a 2xxx.
-            kind = TokenRefused if method == "GET" and type(code) is int else PartnerUnusable
-            raise kind(f"{where}: {exc.message}") from exc
+            raise (TokenRefused if method == "GET" else PartnerUnusable)(f"{where}: {exc.message}") from exc
 
 
 def _redirect(answer: http.Response, url: str, method: str) -> str | None:
@@ -153,8 +167,9 @@ def _redirect(answer: http.Response, url: str, method: str) -> str | None:
     codes = (301, 302, 307, 308) if method == "GET" else (307, 308)
     if answer.status not in codes or not location:
         return None
+    target = (resolve_reference(url, location) or "").partition("#")[0]
     try:
-        target = urljoin(url, location).partition("#")[0]
+        split_url(target)  # what cannot be called is no redirect
         return target if origin_of(target) == origin_of(url) else None
     except ValueError:
         return None

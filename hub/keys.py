@@ -34,6 +34,8 @@ def load_secret_keys(settings: Settings) -> SecretKeys:
         text = path.read_text()
     except OSError as exc:
         raise SettingsError(f"secret_key_file: {path} cannot be read: {exc.strerror}") from exc
+    except UnicodeDecodeError as exc:
+        raise SettingsError(f"secret_key_file: {path} cannot be read: it is no text") from exc
     return _checked(text.replace(",", "\n").splitlines(), "secret_key_file")
 
 

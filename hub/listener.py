@@ -12,6 +12,8 @@ from hub.envelope import envelope
 
 SILENCE_SECONDS = 75.0
 """How long a member's connection may go without a whole request."""
+LINGER_SECONDS = 2.0
+"""How long the rest of a refused request is taken in, so that the member comes to read why it was refused."""
 
 
 class MemberServer(web.Server):

@@ -7,6 +7,7 @@ silently. While the database is away the last table stays in force.
 import asyncio
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import asyncpg
 import structlog
@@ -15,7 +16,7 @@ from hub.database import AWAY, Database, DatabaseAway
 from hub.embedded_postgres import EmbeddedPostgresError
 from parties import store
 from parties.model import Access
-from parties.tokens import Secret, SecretKeys, read_authorization
+from parties.tokens import Secret, SecretKeys, WrongKey, read_authorization
 from routing.table import EMPTY, RoutingTable, make_table
 
 POLL_SECONDS = 1.0
@@ -59,10 +60,16 @@ class LiveTable:
         return self.table is not EMPTY
 
     async def refresh(self) -> None:
-        """Load the table anew if anything changed. Raises DatabaseAway."""
+        """Load the table anew if anything changed. Raises DatabaseAway; WrongKey when it is the first one."""
         async with self._loading, self._database.connection() as connection:
             if await store.read_generation(connection) != self.table.generation:
-                generation, platforms, access = await store.read_members_at_once(connection, self._keys)
+                try:
+                    generation, platforms, access = await store.read_members_at_once(connection, self._keys)
+                except WrongKey as exc:
+                    if not self.is_loaded:
+                        raise
+                    # Another hub has a newer key already: what is routed here goes on until this one has it too.
+                    raise DatabaseAway("The hub cannot read its database with the secret key it has.") from exc
                 self.table = make_table(generation, platforms, access)
                 self._unknown.clear()
                 self._presented.clear()
@@ -91,14 +98,14 @@ class LiveTable:
             except DatabaseAway:
                 return None
             found = self._find(meant)
-        if found is not None and len(self._presented) < MAX_REMEMBERED:
+        if found is not None and found.access.expires_at is None and len(self._presented) < MAX_REMEMBERED:
             self._presented[authorization] = found
         return found
 
     def _find(self, meant: list[tuple[Secret, bool, list[bytes]]]) -> Presented | None:
         for token, is_base64, digests in meant:
             access = self.table.authenticate(digests)
-            if access is not None:
+            if access is not None and (access.expires_at is None or access.expires_at > datetime.now(UTC)):
                 return Presented(access, token, is_base64)
         return None
 

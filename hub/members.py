@@ -10,13 +10,13 @@ from typing import Any
 
 import orjson
 
-from config.ocpi import AUTHORIZATION, EndpointsMissing, OCPIError, PartnerUnusable, PartyID
+from config.ocpi import AUTHORIZATION, EndpointsMissing, InvalidParameters, OCPIError, PartnerUnusable, PartyID
 from config.settings import Settings
 from hub import client as http
 from hub.addresses import AddressGuard, URLRefused
 from hub.credentials import store_registration
 from hub.database import Database
-from hub.handshake import Caller, Discovery
+from hub.handshake import Caller, Discovery, OutcomeUnknown
 from parties import store
 from parties.model import Platform, Role, Switches, origin_of
 from parties.registration import check_roles, credentials_object, read_credentials, require_endpoints
@@ -76,14 +76,31 @@ class Members:
         """Make a CREDENTIALS_TOKEN_A for these parties and roles, and for no others (R-061)."""
         token = make_token()
         expires_at = datetime.now(UTC) + timedelta(days=self.settings.invitation_days)
-        async with self._database.connection() as connection, connection.transaction():
-            await store.lock_members(connection)
+        async with self._database.changing() as connection:
             platform_id = await self._plan(connection, roles, name)
             await store.add_token(connection, platform_id, "invitation", token, self._keys, expires_at)
         return Invitation(platform_id, self.settings.versions_url, token, expires_at)
 
-    async def _plan(self, connection: store.Connection, roles: Sequence[Role], name: str | None) -> int:
-        """Give the planned platform of these roles, new or known. Raises MemberError when one is registered."""
+    async def _plan(
+        self, connection: store.Connection, roles: Sequence[Role], name: str | None, platform_id: int | None = None
+    ) -> int:
+        """Give the planned platform of these roles: the one named, else one known or new. Raises as _find_holder."""
+        holder = await self._find_holder(connection, roles)
+        if platform_id is None:
+            platform_id = holder.id if holder else await store.add_platform(connection, name or "")
+        if name is not None:
+            await store.set_name(connection, platform_id, name)
+        await store.set_state(connection, platform_id, "planned")
+        wanted = {role.key for role in roles}
+        if holder is not None and holder.id == platform_id:
+            for role in holder.roles:
+                if role.key not in wanted:
+                    await store.drop_role(connection, holder.id, role)
+        await store.put_roles(connection, platform_id, roles, "invited")
+        return platform_id
+
+    async def _find_holder(self, connection: store.Connection, roles: Sequence[Role]) -> Platform | None:
+        """Give the platform that has one of these roles, if any. Raises MemberError when one is registered."""
         wanted = {role.key for role in roles}
         if any(role.party.key == self._hub.key for role in roles):
             raise MemberError(f"{self._hub} is this hub itself.")
@@ -100,21 +117,11 @@ class Members:
                     f"{held} is registered already. `ocpi-hub party remove` ends that registration; "
                     "`ocpi-hub party allow` adds a role to it."
                 )
-        platform_id = holders[0].id if holders else await store.add_platform(connection, name or "")
-        if name is not None:
-            await store.set_name(connection, platform_id, name)
-        await store.set_state(connection, platform_id, "planned")
-        for platform in holders[:1]:
-            for role in platform.roles:
-                if role.key not in wanted:
-                    await store.drop_role(connection, platform.id, role)
-        await store.put_roles(connection, platform_id, roles, "invited")
-        return platform_id
+        return holders[0] if holders else None
 
     async def allow(self, role: Role, platform: Platform) -> None:
         """Let a platform add a role with its next PUT."""
-        async with self._database.connection() as connection, connection.transaction():
-            await store.lock_members(connection)
+        async with self._database.changing() as connection:
             _, platforms, _ = await store.read_members(connection, self._keys)
             for other in platforms:
                 for held in other.roles:
@@ -125,7 +132,7 @@ class Members:
 
     async def suspend(self, party: PartyID, role: str | None, *, suspended: bool) -> None:
         """Let a party take part no more, or again."""
-        async with self._database.connection() as connection:
+        async with self._database.changing() as connection:
             if not await store.suspend(connection, party, role, suspended=suspended):
                 raise MemberError(
                     f"{party}{':' + role if role else ''} is not known here; `ocpi-hub party list` shows all."
@@ -142,8 +149,7 @@ class Members:
                 tell(f"{platform} was told with DELETE credentials.")
             except OCPIError as exc:
                 tell(f"{platform} could not be told: {exc.message}")
-        async with self._database.connection() as connection, connection.transaction():
-            await store.lock_platform(connection, platform.id)
+        async with self._database.changing() as connection:
             await store.unregister(connection, platform.id)
 
     async def set_switches(self, platform: Platform, assignments: Iterable[str], guard: AddressGuard) -> Switches:
@@ -154,13 +160,13 @@ class Members:
             if not equals:
                 raise MemberError(f"{assignment!r} is no NAME=VALUE, like token=raw.")
             switches = _switch(switches, name.strip(), value.strip(), guard)
-        async with self._database.connection() as connection:
+        async with self._database.changing() as connection:
             await store.set_switches(connection, platform.id, switches)
         return switches
 
     async def set_name(self, platform: Platform, name: str) -> None:
         """Store what the operator calls a platform."""
-        async with self._database.connection() as connection:
+        async with self._database.changing() as connection:
             await store.set_name(connection, platform.id, name)
 
     # -- the hub as the one that starts
@@ -214,10 +220,9 @@ class Members:
         """
         require_endpoints(found.endpoints, roles)
         ours = make_token()
-        before = {platform.id for platform in await self.platforms()}
-        async with self._database.connection() as connection, connection.transaction():
-            await store.lock_members(connection)
-            platform_id = await self._plan(connection, roles, name)
+        async with self._database.changing() as connection:
+            holder = await self._find_holder(connection, roles)
+            platform_id = holder.id if holder else await store.add_platform(connection, name or "")
             await store.add_token(connection, platform_id, "offered", ours, self._keys)
         tell("A token for it is in force; sending POST credentials, during which it calls the hub back.")
         try:
@@ -234,25 +239,24 @@ class Members:
             claimed = tuple(role for role in theirs.roles if role.key in agreed)
             if not claimed:
                 raise PartnerUnusable(f"It registered as {_list(theirs.roles)}, not as {_list(roles)}.")
-            async with self._database.connection() as connection, connection.transaction():
-                await store.lock_members(connection)
-                await store.lock_platform(connection, platform_id)
+            caller.check(theirs.url, "the url of its credentials")
+            async with self._database.changing() as connection:
+                await self._plan(connection, roles, name, platform_id)
                 _, platforms, _ = await store.read_members(connection, self._keys)
                 platform = next(each for each in platforms if each.id == platform_id)
                 check_roles(claimed, platform, platforms)
-                versions_url = theirs.url or found.versions_url
                 await store_registration(
                     connection,
                     self._keys,
                     platform,
                     replace(theirs, roles=claimed),
-                    replace(found, versions_url=versions_url),
+                    replace(found, versions_url=theirs.url),
                 )
                 await store.accept_offered(connection, platform_id)
         except BaseException:
-            async with self._database.connection() as connection, connection.transaction():
+            async with self._database.changing() as connection:
                 await store.drop_tokens(connection, platform_id, "offered")
-                if platform_id not in before:
+                if holder is None:
                     await store.delete_platform(connection, platform_id)
             raise
         tell(f"It answered with its own token. {_list(claimed)} can be reached now.")
@@ -267,8 +271,7 @@ class Members:
         if platform.state != "registered" or platform.token is None or url is None or platform.version is None:
             raise MemberError(f"{platform} is not registered, so there are no tokens to rotate.")
         ours = make_token()
-        async with self._database.connection() as connection, connection.transaction():
-            await store.lock_platform(connection, platform.id)
+        async with self._database.changing() as connection:
             await store.add_token(connection, platform.id, "offered", ours, self._keys)
         tell("A new token for it is in force; sending PUT credentials, during which it calls the hub back.")
         try:
@@ -281,18 +284,18 @@ class Members:
                 content=self._own_credentials(ours),
             )
             theirs = read_credentials(data, self._hub)
-        except OCPIError as exc:
-            if isinstance(exc.__cause__, http.NoAnswer | http.BodyBroken | http.AnswerBroken):
-                raise MemberError(
-                    f"{exc.message} It may have changed its tokens all the same: the new one for the hub stays valid. "
-                    "If calls to it fail from now on, remove it and invite it again."
-                ) from exc
-            async with self._database.connection() as connection:
+        except (OutcomeUnknown, InvalidParameters) as exc:
+            raise MemberError(
+                f"{exc.message} It may have changed its tokens all the same: the new one for the hub stays valid. "
+                "If calls to it fail from now on, remove it and invite it again."
+            ) from exc
+        except OCPIError:
+            async with self._database.changing() as connection:
                 await store.drop_tokens(connection, platform.id, "offered")
             raise
         found = Discovery(
             platform.version,
-            theirs.url,
+            platform.versions_url or theirs.url,
             platform.details_url or theirs.url,
             dict(platform.published),
             platform.token_base64,
@@ -309,9 +312,7 @@ class Members:
             tell(f"Its version details could not be read again, so the known ones stay: {exc.message}")
         known = {role.key for role in platform.roles if role.state != "dropped"}
         roles = tuple(role for role in theirs.roles if role.key in known)
-        async with self._database.connection() as connection, connection.transaction():
-            await store.lock_members(connection)
-            await store.lock_platform(connection, platform.id)
+        async with self._database.changing() as connection:
             await store_registration(connection, self._keys, platform, replace(theirs, roles=roles), found)
             await store.accept_offered(connection, platform.id)
         tell("Both sides have new tokens; the old one for the hub ends when the new one is first used.")

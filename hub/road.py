@@ -24,7 +24,7 @@ from config.ocpi import (
 from config.operations import VERSIONS, OperationIndex
 from config.settings import Settings
 from hub.aliases import Aliases
-from hub.bodies import read_body
+from hub.bodies import RequesterLeft, read_body
 from hub.credentials import Registrar
 from hub.database import Database, DatabaseAway
 from hub.direct import Relay, new_id
@@ -166,7 +166,7 @@ class Road:
 
     async def _forget_previous(self, platform_id: int) -> None:
         try:
-            async with self._database.connection() as connection:
+            async with self._database.changing() as connection:
                 await store.drop_tokens(connection, platform_id, "previous")
             await self._live.refresh()
         except DatabaseAway:
@@ -231,6 +231,8 @@ class Road:
         trace.problem = trace.problem or error.message
         if isinstance(error, Overloaded):
             trace.outcome = "overloaded"
+        elif isinstance(error, RequesterLeft):
+            trace.outcome = "left"
         else:
             trace.outcome = _OUTCOMES.get(error.status_code) or (
                 "hub_error" if 3000 <= error.status_code < 4000 else "refused"

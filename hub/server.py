@@ -21,7 +21,7 @@ from hub.database import AWAY, Database, DatabaseAway
 from hub.direct import Relay
 from hub.handshake import Caller
 from hub.keys import load_secret_keys
-from hub.listener import SILENCE_SECONDS, MemberServer
+from hub.listener import LINGER_SECONDS, SILENCE_SECONDS, MemberServer
 from hub.live_table import LiveTable
 from hub.metrics import Metrics
 from hub.ops import make_ops_app
@@ -90,7 +90,7 @@ class Hub:
     async def _open_database(self) -> None:
         try:
             await self.database.open()
-            async with self.database.connection() as connection:
+            async with self.database.changing() as connection:
                 await store.reseal_tokens(connection, self.keys)
                 await store.drop_expired_aliases(connection)
             await self.live.refresh()
@@ -122,7 +122,9 @@ def make_client(settings: Settings, guard: AddressGuard) -> Client:
 async def serve(hub: Hub, member_socket: socket.socket, ops_socket: socket.socket, stop: asyncio.Event) -> None:
     """Serve members and operators until `stop` is set, then let requests under way finish."""
     settings = hub.settings
-    server = MemberServer(hub.road.answer, keepalive_timeout=SILENCE_SECONDS, auto_decompress=False)
+    server = MemberServer(
+        hub.road.answer, keepalive_timeout=SILENCE_SECONDS, lingering_time=LINGER_SECONDS, auto_decompress=False
+    )
     runner = web.ServerRunner(server, shutdown_timeout=settings.drain_timeout)
     ops = web.AppRunner(make_ops_app(hub), access_log=None, shutdown_timeout=1)
     context = None

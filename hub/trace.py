@@ -125,4 +125,6 @@ def _readable(trace: Trace, now: datetime) -> str:
         line += f" (receiver {trace.receiver_seconds * 1000:.1f})"
     if trace.problem:
         line += f"  {trace.problem}"
-    return line.rstrip() + f"  [{trace.correlation_id}]\n"
+    line = line.rstrip() + f"  [{trace.correlation_id}]"
+    # What a member wrote must not end the line, nor colour the operator's terminal.
+    return (line if line.isprintable() else "".join(each if each.isprintable() else "?" for each in line)) + "\n"

@@ -82,6 +82,10 @@ def write_authorization(token: Secret, *, token_base64: bool) -> str:
     return "Token " + (base64.b64encode(value.encode()).decode() if token_base64 else value)
 
 
+class WrongKey(ValueError):
+    """What is stored was sealed with another secret key."""
+
+
 class SecretKeys:
     """The hub's secret key and its predecessors: the first one writes, all of them read."""
 
@@ -106,13 +110,16 @@ class SecretKeys:
         return nonce + self._token_ciphers[0].encrypt(nonce, token.reveal().encode(), _bound_to(platform_id))
 
     def open_token(self, sealed: bytes, platform_id: int) -> Secret:
-        """Decrypt a stored token. Raises ValueError when no key fits or it is another platform's."""
+        """Decrypt a stored token. Raises WrongKey when no key fits or it is another platform's."""
         for cipher in self._token_ciphers:
             try:
                 return Secret(cipher.decrypt(sealed[:12], sealed[12:], _bound_to(platform_id)).decode())
             except InvalidTag:
                 continue
-        raise ValueError("a stored credentials token cannot be read with this secret key")
+        raise WrongKey(
+            "A stored credentials token cannot be read with this secret key. Set OCPI_HUB_SECRET_KEY as every hub on "
+            "this database has it; after a change of key, the new one and the old one, comma-separated."
+        )
 
     def is_current(self, sealed: bytes, platform_id: int) -> bool:
         """Whether a stored token was sealed with the current key."""

@@ -64,7 +64,7 @@ def test_a_public_https_url_may_be_called(url: str) -> None:
         ("https://b\u00fccher.example/ocpi", "outside ASCII"),
         ("https://\uff11\uff12\uff17.0.0.1/", "outside ASCII"),
         ("https://\u2460\u2461\u2466.0.0.1/", "outside ASCII"),
-        ("https://%31%32%37.0.0.1/", "neither a host name"),
+        ("https://%31%32%37.0.0.1/", "unusual or broken spelling"),
         ("https://a..b/", "neither a host name"),
         ("https://" + "a" * 64 + ".example/", "neither a host name"),
         ("https://example.com/" + "a" * 236, "longer than 255"),

@@ -10,7 +10,6 @@ import orjson
 import pytest
 
 from config.ocpi import VersionUnsupported
-from hub import simulator_objects as ocpi
 from hub.simulator import (
     Answer,
     Received,
@@ -19,6 +18,7 @@ from hub.simulator import (
     envelope,
     hosted_modules,
 )
+from hub.simulator import objects as ocpi
 
 BEC = ("BE-BEC", "CPO")
 TNM = ("DE-TNM", "EMSP")

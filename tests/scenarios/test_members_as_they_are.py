@@ -17,7 +17,7 @@ from config.ocpi import (
     PartyID,
 )
 from hub.simulator import Behaviour, Received, Reply, SimulatedPlatform, envelope
-from hub.simulator_objects import cdr, start_session, token
+from hub.simulator.objects import cdr, start_session, token
 from tests.hubs import HubOnTest, registered
 from tests.scenarios import expect
 from tests.scenarios.cast import p1, p2, p3, p4

@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from hub.simulator import Received, Reply, SimulatedPlatform, envelope
-from hub.simulator_objects import cdr, reserve_now, token
+from hub.simulator.objects import cdr, reserve_now, token
 from tests.commands import Serving, environment, serving
 from tests.scenarios import expect
 from tests.scenarios.cast import p1, p3

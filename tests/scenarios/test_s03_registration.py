@@ -13,6 +13,7 @@ from hub.simulator import Reply, SimulatedPlatform, envelope
 from tests.hubs import HubOnTest, registered
 from tests.scenarios import expect
 from tests.scenarios.cast import module_of, p1, p3
+from tests.scenarios.villains import Script, Villain, hold, nothing_left, repeat
 
 GARBAGE = Reply(200, b"<html>", {"Content-Type": "text/html"})
 
@@ -160,3 +161,18 @@ async def test_a_platform_without_versions_in_common_learns_so(hub: HubOnTest) -
     async with SimulatedPlatform("P7", [("DE-OLD", "EMSP")], versions=("2.1.1", "2.2.1")) as old:
         await hub.register(old)  # further versions do no harm
         assert [module_of(each) for each in old.received] == ["versions", "details"]
+
+
+@pytest.mark.parametrize(
+    "script", [hold, repeat(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n", b" ", 0.02)], ids=["silent", "drips"]
+)
+async def test_a_versions_url_that_never_ends_is_3001(
+    hub: HubOnTest, monkeypatch: pytest.MonkeyPatch, script: Script
+) -> None:
+    monkeypatch.setattr("hub.handshake.TIMEOUT_SECONDS", 0.2)
+    async with nothing_left(hub), p1() as cpo, Villain(script).running() as bad:
+        token_a = await hub.invite("BE-BEC:CPO")
+        cpo.hub_token, cpo.hub_endpoints = token_a, {("credentials", "SENDER"): f"{hub.url}/ocpi/2.2.1/credentials"}
+        offered = cpo.credentials("b-token") | {"url": bad.url}
+        expect.envelope(await cpo.call("POST", "credentials", "SENDER", body=offered), 200, 3001)
+        expect.envelope(await cpo.register_at(hub.versions_url, token_a))

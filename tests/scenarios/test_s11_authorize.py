@@ -5,7 +5,7 @@ import pytest
 
 from config.ocpi import PartyID
 from hub.simulator import Received, Reply, envelope
-from hub.simulator_objects import authorization_info, location_references, token
+from hub.simulator.objects import authorization_info, location_references, token
 from tests.hubs import HubOnTest, registered
 from tests.scenarios import expect
 from tests.scenarios.cast import p1, p4

@@ -10,7 +10,7 @@ import pytest
 
 from config.ocpi import CORRELATION_ID, REQUEST_ID
 from hub.simulator import Answer, Received, Reply, SimulatedPlatform, envelope
-from hub.simulator_objects import location
+from hub.simulator.objects import location
 from tests.hubs import HubOnTest, registered
 from tests.scenarios import expect
 from tests.scenarios.cast import p1, p3, p4

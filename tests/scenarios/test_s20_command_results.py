@@ -10,7 +10,7 @@ import pytest
 
 from config.ocpi import AUTHORIZATION, CORRELATION_ID, REQUEST_ID
 from hub.simulator import Answer, Reply, SimulatedPlatform, envelope
-from hub.simulator_objects import start_session, token
+from hub.simulator.objects import start_session, token
 from tests.hubs import HubOnTest, registered
 from tests.scenarios import expect
 from tests.scenarios.cast import p1, p2, p4

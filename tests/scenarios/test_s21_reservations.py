@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from hub.simulator_objects import cancel_reservation, reserve_now, token
+from hub.simulator.objects import cancel_reservation, reserve_now, token
 from tests.hubs import HubOnTest, registered
 from tests.scenarios import expect
 from tests.scenarios.cast import p1, p4

@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from hub.simulator import Reply, SimulatedPlatform, envelope
-from hub.simulator_objects import active_charging_profile, set_charging_profile
+from hub.simulator.objects import active_charging_profile, set_charging_profile
 from tests.hubs import HubOnTest, registered
 from tests.scenarios import expect
 from tests.scenarios.cast import p1, p3

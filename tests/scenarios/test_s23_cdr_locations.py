@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from hub.simulator import Answer, Reply, SimulatedPlatform, envelope
-from hub.simulator_objects import cdr
+from hub.simulator.objects import cdr
 from tests.hubs import HubOnTest, registered
 from tests.scenarios import expect
 from tests.scenarios.cast import p1, p2, p3

@@ -74,6 +74,11 @@ async def read_request(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
     return head, await reader.readexactly(length)
 
 
+async def hold(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+    """Take the request and stay silent."""
+    await reader.read()
+
+
 def say(*pieces: bytes, pause: float = 0.0, stay: bool = False) -> Script:
     """Read the request, then send these pieces and close, or stay until the other side closes."""
 
@@ -113,7 +118,8 @@ async def speak(hub: HubOnTest, data: bytes, *, seconds: float = 5.0) -> Answer:
     try:
         async with asyncio.timeout(seconds):
             writer.write(data)
-            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+            while (head := (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")).startswith("HTTP/1.1 100 "):
+                pass  # that was no answer yet
             status, *lines = head.split("\r\n")
             headers = CIMultiDict((line.split(": ", 1)[0], line.split(": ", 1)[1]) for line in lines if line)
             body = await reader.readexactly(int(headers["Content-Length"]))
@@ -125,7 +131,10 @@ async def speak(hub: HubOnTest, data: bytes, *, seconds: float = 5.0) -> Answer:
 
 
 def _tasks() -> Counter[str]:
-    return Counter(task.get_coro().__qualname__ for task in asyncio.all_tasks() if not task.done())  # type: ignore[union-attr]
+    """Count the tasks that are alive by what they run, without those that only wait (asyncio.wait_for makes them)."""
+    running = Counter(task.get_coro().__qualname__ for task in asyncio.all_tasks())  # type: ignore[union-attr]
+    del running["Event.wait"]
+    return running
 
 
 @contextlib.asynccontextmanager

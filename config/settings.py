@@ -106,6 +106,8 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
+        if not self.public_url and self.host in ("0.0.0.0", "::"):  # noqa: S104
+            raise ValueError(f"public_url must be set with host {self.host}, which is no address that members can call")
         if not self.public_url:
             scheme = "https" if self.tls_certificate else "http"
             host = f"[{self.host}]" if ":" in self.host else self.host

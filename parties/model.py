@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
 from config.ocpi import ConnectionStatus, InterfaceRole, PartyID
+from config.operations import HOSTS
 from parties.tokens import Secret, write_authorization
 
 PlatformState = Literal["planned", "registered", "unregistered"]
@@ -121,6 +122,17 @@ class Platform:
     def connected(self) -> frozenset[tuple[str, str]]:
         """The keys of the parties it serves, each in one role at least."""
         return frozenset(role.party.key for role in self.roles if self.status_of(role) == ConnectionStatus.CONNECTED)
+
+    @cached_property
+    def paused(self) -> frozenset[tuple[tuple[str, str], str, InterfaceRole]]:
+        """Interfaces of a party that only roles host which take no part: as CPO suspended, as eMSP connected."""
+        hosts: dict[tuple[tuple[str, str], str, InterfaceRole], bool] = {}
+        for role in self.roles:
+            is_connected = self.status_of(role) == ConnectionStatus.CONNECTED
+            for module, interface in HOSTS.get(role.role, ()):
+                key = (role.party.key, module, interface)
+                hosts[key] = hosts.get(key, False) or is_connected
+        return frozenset(key for key, is_connected in hosts.items() if not is_connected)
 
     def is_connected(self, party: PartyID) -> bool:
         """Whether it serves this party."""

@@ -86,6 +86,8 @@ def find_receiver(receiver: PartyID, operation: Operation, table: RoutingTable) 
         found = [platform for platform in found if _hosts(receiver, platform, module, interface)] or found
     if len(found) > 1:
         raise UnknownReceiver(f"{receiver} offers the {interface} interface of {module} on more than one platform.")
+    if (receiver.key, module, interface) in found[0].paused:
+        raise ReceiverNotConnected(f"{receiver} takes no part in {module} at the moment.")
     return found[0], found[0].endpoints[(module, interface)]
 
 

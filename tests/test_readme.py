@@ -11,10 +11,8 @@ from config.settings import Settings
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-COMMANDS = ("serve", "demo", "config show", "routes") + tuple(
-    f"party {name}"
-    for name in ("invite", "connect", "list", "show", "allow", "suspend", "resume", "remove", "rotate", "set")
-)
+PARTY_COMMANDS = ("invite", "connect", "list", "show", "allow", "suspend", "resume", "remove", "rotate", "set")
+COMMANDS = ("serve", "demo", "config show", "routes", *(f"party {name}" for name in PARTY_COMMANDS))
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)

@@ -339,3 +339,10 @@ def test_settings_are_shown_with_secrets_masked() -> None:
 
 def test_an_absent_secret_is_shown_as_absent() -> None:
     assert read_settings().shown()["secret_key"] is None
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_a_hub_on_every_address_must_say_which_one_members_call(host: str) -> None:
+    with pytest.raises(SettingsError, match="public_url"):
+        read_settings(host=host)
+    assert read_settings(host=host, public_url="http://localhost:8080").host == host

@@ -8,15 +8,17 @@ from config.ocpi import (
     InvalidParameters,
     NotFound,
     OCPIError,
+    PartyID,
     ReceiverNotConnected,
     RoutingFailed,
     UnknownReceiver,
 )
-from parties.model import Platform, Switches
+from config.operations import OperationIndex
+from parties.model import Platform, Role, Switches
 from parties.tokens import fingerprint
 from routing.aliases import Alias
-from routing.resolve import Direct, join, resolve, resolve_alias
-from routing.table import EMPTY
+from routing.resolve import Direct, find_receiver, join, resolve, resolve_alias
+from routing.table import EMPTY, make_table
 from tests.routing.cast import HUB, a_message, a_platform, a_table, party
 
 SENDER = a_platform("BE-BEC:CPO", "BE-BEC:EMSP")
@@ -258,3 +260,21 @@ def test_an_alias_leads_to_the_partys_own_url(alias: Alias, query: str, url: str
 def test_an_alias_that_leads_nowhere_any_more_says_so(alias: Alias, member: Platform, error: type[OCPIError]) -> None:
     with pytest.raises(error):
         follow(alias, member)
+
+
+def test_a_role_that_is_suspended_gets_no_messages_while_the_other_role_goes_on() -> None:
+    """`party suspend NL-ALF:CPO` closes what a CPO hosts, and leaves the eMSP side open."""
+    party = PartyID("NL", "ALF")
+    endpoints = {
+        ("locations", "SENDER"): "https://alf.test/s/locations",
+        ("locations", "RECEIVER"): "https://alf.test/r/l",
+    }
+    both = Platform(
+        7, "ALF", "registered", (Role(party, "CPO", suspended=True), Role(party, "EMSP")), published=endpoints
+    )
+    table = make_table(1, [both], {})
+    operations = OperationIndex()
+    with pytest.raises(ReceiverNotConnected):
+        find_receiver(party, operations.find("2.2.1", "SENDER", "locations", "GET", ()), table)
+    put = operations.find("2.2.1", "RECEIVER", "locations", "PUT", ("BE", "BEC", "LOC1"))
+    assert find_receiver(party, put, table) == (both, "https://alf.test/r/l")

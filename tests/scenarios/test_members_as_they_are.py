@@ -81,28 +81,30 @@ async def test_a_redirect_to_the_same_origin_is_followed_with_everything(hub: Hu
             expect.forwarded(received, emsp, to="DE-TNM", sender="BE-BEC")
 
 
-@pytest.mark.parametrize(
-    "location",
-    [
-        "{other}/ocpi/2.2.1/sender/tokens/",
-        "//127.0.0.1:1/x",
-        "https://evil.test/",
-        "{loop}",
-        "http://[::1/",
-        "/a b",
-        "http://user@{host}/x",
-    ],
-)
-async def test_a_redirect_elsewhere_or_for_ever_is_not_followed(hub: HubOnTest, location: str) -> None:
+ELSEWHERE = [
+    "{other}/ocpi/2.2.1/sender/tokens/",
+    "//127.0.0.1:1/x",
+    "https://evil.test/",
+    "{loop}",
+    "http://[::1/",
+    "/a b",
+    "http://user@{host}/x",
+]
+
+
+async def test_a_redirect_elsewhere_or_for_ever_is_not_followed(hub: HubOnTest, subtests: pytest.Subtests) -> None:
     async with registered(hub, p1(), p3(), p4()) as (cpo, emsp, other):
-        target = location.format(
-            other=other.origin, loop=emsp.endpoint("tokens"), host=emsp.origin.removeprefix("http://")
-        )
-        emsp.answer("GET", "tokens", "SENDER", Reply(308, b"<html>", HTML | {"Location": target}))
-        answer = await cpo.call("GET", "tokens", "SENDER", to="DE-TNM", headers=expect.IDS)
-        expect.refusal(answer, 4000, to="BE-BEC")
-        assert len(emsp.received) <= 2
-        expect.untouched(other)
+        for location in ELSEWHERE:
+            with subtests.test(location):
+                emsp.clear()
+                target = location.format(
+                    other=other.origin, loop=emsp.endpoint("tokens"), host=emsp.origin.removeprefix("http://")
+                )
+                emsp.answer("GET", "tokens", "SENDER", Reply(308, b"<html>", HTML | {"Location": target}))
+                answer = await cpo.call("GET", "tokens", "SENDER", to="DE-TNM", headers=expect.IDS)
+                expect.refusal(answer, 4000, to="BE-BEC")
+                assert len(emsp.received) <= 2
+                expect.untouched(other)
 
 
 async def test_paths_are_joined_to_the_hubs_urls_in_either_way(hub: HubOnTest) -> None:
@@ -149,71 +151,79 @@ async def test_a_list_may_lack_pagination(hub: HubOnTest, headers: dict[str, str
         assert cpo.received[0].path.endswith("?from=1&to=2")
 
 
-@pytest.mark.parametrize(
-    "location", ["https://127.0.0.1/ocpi/emsp/VersionNumber.v_2_2_1/ModuleID.cdrs/cdr1", None, "", "http://[bad"]
-)
-async def test_a_cdr_is_taken_whatever_its_location_is(hub: HubOnTest, location: str | None) -> None:
+LOCATIONS = ["https://127.0.0.1/ocpi/emsp/VersionNumber.v_2_2_1/ModuleID.cdrs/cdr1", None, "", "http://[bad"]
+
+
+async def test_a_cdr_is_taken_whatever_its_location_is(hub: HubOnTest, subtests: pytest.Subtests) -> None:
     """Quirk 7."""
     async with registered(hub, p1(), p3()) as (cpo, emsp):
-        headers = {} if location is None else {"Location": location}
-        emsp.answer("POST", "cdrs", "RECEIVER", Reply(200, envelope(), headers))
-        answer = await cpo.call("POST", "cdrs", "RECEIVER", to="DE-TNM", headers=expect.IDS, body=cdr("BE-BEC", "1"))
-        expect.relayed(answer, to="BE-BEC", sender="DE-TNM")
-        assert answer.headers.get("Location", hub.url).startswith(hub.url)
+        for location in LOCATIONS:
+            with subtests.test(location=location):
+                headers = {} if location is None else {"Location": location}
+                emsp.answer("POST", "cdrs", "RECEIVER", Reply(200, envelope(), headers))
+                answer = await cpo.call(
+                    "POST", "cdrs", "RECEIVER", to="DE-TNM", headers=expect.IDS, body=cdr("BE-BEC", "1")
+                )
+                expect.relayed(answer, to="BE-BEC", sender="DE-TNM")
+                assert answer.headers.get("Location", hub.url).startswith(hub.url)
 
 
 # Bodies
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        [{"id": "LOC1"}],
-        [{"result": "ACCEPTED", "timeout": 30}],
-        {"id": "LOC1", "evses": [], "name": None, "related_locations": None},
-        None,
-        "text",
-    ],
-)
-async def test_data_of_any_shape_passes(hub: HubOnTest, data: Any) -> None:
+SHAPES = [
+    [{"id": "LOC1"}],
+    [{"result": "ACCEPTED", "timeout": 30}],
+    {"id": "LOC1", "evses": [], "name": None, "related_locations": None},
+    None,
+    "text",
+]
+
+
+async def test_data_of_any_shape_passes(hub: HubOnTest, subtests: pytest.Subtests) -> None:
     """Quirks 9 and 10: lists around single objects, explicit nulls and empty lists."""
     async with registered(hub, p1(), p3()) as (cpo, emsp):
-        body = orjson.dumps({"data": data, "status_code": 1000, "status_message": None, "timestamp": "2026-01-01"})
-        emsp.answer("PUT", "locations", "RECEIVER", Reply(body=body))
-        cpo.answer("POST", "commands", "RECEIVER", Reply(body=body))
-        pushed = orjson.dumps({"id": "LOC1", "evses": [], "name": None})
-        answer = await cpo.call(
-            "PUT", "locations", "RECEIVER", "BE/BEC/LOC1", to="DE-TNM", headers=expect.IDS, body=pushed
-        )
-        expect.relayed(answer, to="BE-BEC", sender="DE-TNM", body=body)
-        assert emsp.received[0].body == pushed
-        command = start_session(emsp.new_response_url("commands", "x"), token("DE-TNM", "1"))
-        answer = await emsp.call(
-            "POST", "commands", "RECEIVER", "START_SESSION", to="BE-BEC", headers=expect.IDS, body=command
-        )
-        expect.relayed(answer, to="DE-TNM", sender="BE-BEC", body=body)
+        for data in SHAPES:
+            with subtests.test(data=data):
+                cpo.clear()
+                emsp.clear()
+                body = orjson.dumps(
+                    {"data": data, "status_code": 1000, "status_message": None, "timestamp": "2026-01-01"}
+                )
+                emsp.answer("PUT", "locations", "RECEIVER", Reply(body=body))
+                cpo.answer("POST", "commands", "RECEIVER", Reply(body=body))
+                pushed = orjson.dumps({"id": "LOC1", "evses": [], "name": None})
+                answer = await cpo.call(
+                    "PUT", "locations", "RECEIVER", "BE/BEC/LOC1", to="DE-TNM", headers=expect.IDS, body=pushed
+                )
+                expect.relayed(answer, to="BE-BEC", sender="DE-TNM", body=body)
+                assert emsp.received[0].body == pushed
+                command = start_session(emsp.new_response_url("commands", "x"), token("DE-TNM", "1"))
+                answer = await emsp.call(
+                    "POST", "commands", "RECEIVER", "START_SESSION", to="BE-BEC", headers=expect.IDS, body=command
+                )
+                expect.relayed(answer, to="DE-TNM", sender="BE-BEC", body=body)
 
 
-@pytest.mark.parametrize(
-    ("reply", "http_status", "status_code"),
-    [
-        (Reply(403, b'{"detail":"Not authenticated"}'), 200, 4003),
-        (Reply(401, b'{"detail":"Unauthorized"}'), 200, 4003),
-        (Reply(404, b'{"detail":"Not Found"}'), 404, 2000),
-        (Reply(422, b'{"detail":[{"loc":["body","evses"],"msg":"Field required"}]}'), 200, 4000),
-        (Reply(404, b"<!DOCTYPE html><pre>Cannot PUT /</pre>", HTML), 404, 2000),
-    ],
-)
-async def test_an_error_without_an_envelope_gets_one(
-    hub: HubOnTest, reply: Reply, http_status: int, status_code: int
-) -> None:
+ERRORS = [
+    (Reply(403, b'{"detail":"Not authenticated"}'), 200, 4003),
+    (Reply(401, b'{"detail":"Unauthorized"}'), 200, 4003),
+    (Reply(404, b'{"detail":"Not Found"}'), 404, 2000),
+    (Reply(422, b'{"detail":[{"loc":["body","evses"],"msg":"Field required"}]}'), 200, 4000),
+    (Reply(404, b"<!DOCTYPE html><pre>Cannot PUT /</pre>", HTML), 404, 2000),
+]
+
+
+async def test_an_error_without_an_envelope_gets_one(hub: HubOnTest, subtests: pytest.Subtests) -> None:
     """Quirks 11 to 13."""
     async with registered(hub, p1(), p3()) as (cpo, emsp):
-        emsp.answer("PUT", "locations", "RECEIVER", reply)
-        answer = await cpo.call(
-            "PUT", "locations", "RECEIVER", "BE/BEC/1", to="DE-TNM", headers=expect.IDS, body={"id": "1"}
-        )
-        expect.refusal(answer, status_code, to="BE-BEC", http_status=http_status)
+        for reply, http_status, status_code in ERRORS:
+            with subtests.test(reply=reply):
+                emsp.answer("PUT", "locations", "RECEIVER", reply)
+                answer = await cpo.call(
+                    "PUT", "locations", "RECEIVER", "BE/BEC/1", to="DE-TNM", headers=expect.IDS, body={"id": "1"}
+                )
+                expect.refusal(answer, status_code, to="BE-BEC", http_status=http_status)
 
 
 async def test_malformed_json_never_reaches_those_who_answer_it_wrongly(hub: HubOnTest) -> None:

@@ -15,51 +15,55 @@ def base64(token: str) -> str:
     return b64encode(token.encode()).decode()
 
 
-@pytest.mark.parametrize(
-    "write",
-    [
-        pytest.param(lambda token: f"Token {base64(token)}", id="Base64"),
-        pytest.param(lambda token: f"Token {base64(token + chr(10))}", id="Base64 of the token and a newline"),
-        pytest.param(lambda token: f"Token {token}", id="raw"),
-        pytest.param(lambda token: f"token {base64(token)}", id="scheme in lower case"),
-        pytest.param(lambda token: f"TOKEN   {base64(token)} ", id="blanks around"),
-        pytest.param(lambda token: f"Token {base64(token).rstrip('=')}", id="without padding"),
-    ],
-)
-async def test_every_form_of_a_token_that_members_send_is_understood(
-    hub: HubOnTest, write: Callable[[str], str]
-) -> None:
+FORMS = [
+    pytest.param(lambda token: f"Token {base64(token)}", id="Base64"),
+    pytest.param(lambda token: f"Token {base64(token + chr(10))}", id="Base64 of the token and a newline"),
+    pytest.param(lambda token: f"Token {token}", id="raw"),
+    pytest.param(lambda token: f"token {base64(token)}", id="scheme in lower case"),
+    pytest.param(lambda token: f"TOKEN   {base64(token)} ", id="blanks around"),
+    pytest.param(lambda token: f"Token {base64(token).rstrip('=')}", id="without padding"),
+]
+
+
+async def test_every_form_of_a_token_that_members_send_is_understood(hub: HubOnTest, subtests: pytest.Subtests) -> None:
     async with registered(hub, p1()) as (cpo,):
-        headers = {AUTHORIZATION: write(cpo.hub_token)} | expect.IDS
-        answer = await cpo.request("GET", hub.versions_url, sender=None, headers=headers)
-        expect.envelope(answer)
-        expect.ids(answer)
-        expect.no_routing(answer)
+        for write in FORMS:
+            with subtests.test(write.__name__):
+                headers = {AUTHORIZATION: write(cpo.hub_token)} | expect.IDS
+                answer = await cpo.request("GET", hub.versions_url, sender=None, headers=headers)
+                expect.envelope(answer)
+                expect.ids(answer)
+                expect.no_routing(answer)
 
 
-@pytest.mark.parametrize(
-    "write",
-    [
-        pytest.param(lambda token: f"Bearer {base64(token)}", id="Bearer"),
-        pytest.param(lambda token: None, id="no header"),
-        pytest.param(lambda token: "Token", id="no token"),
-        pytest.param(lambda token: base64(token), id="no scheme"),
-        pytest.param(lambda token: f"Token {base64(token[:-1])}", id="one character short"),
-        pytest.param(lambda token: f"Token {base64(base64(token))}", id="Base64 twice"),
-        pytest.param(lambda token: f"Token {base64(token.upper())}", id="other case"),
-        pytest.param(lambda token: "Token \xe9\xff", id="no ASCII"),
-    ],
-)
+NO_FORMS = [
+    pytest.param(lambda token: f"Bearer {base64(token)}", id="Bearer"),
+    pytest.param(lambda token: None, id="no header"),
+    pytest.param(lambda token: "Token", id="no token"),
+    pytest.param(lambda token: base64(token), id="no scheme"),
+    pytest.param(lambda token: f"Token {base64(token[:-1])}", id="one character short"),
+    pytest.param(lambda token: f"Token {base64(base64(token))}", id="Base64 twice"),
+    pytest.param(lambda token: f"Token {base64(token.upper())}", id="other case"),
+    pytest.param(lambda token: "Token \xe9\xff", id="no ASCII"),
+]
+
+
 async def test_anything_else_is_401_with_an_envelope_and_reaches_nobody(
-    hub: HubOnTest, write: Callable[[str], str | None]
+    hub: HubOnTest, subtests: pytest.Subtests
 ) -> None:
     async with registered(hub, p1(), p3()) as (cpo, emsp):
-        headers = {AUTHORIZATION: write(cpo.hub_token)} | expect.IDS
-        for url in (hub.versions_url, cpo.hub_endpoints["locations", "RECEIVER"] + "BE/BEC/LOC1", f"{hub.url}/ocpi/x"):
-            answer = await cpo.request("GET", url, to="DE-TNM", headers=headers)
-            expect.envelope(answer, 401, 2000)
-            expect.ids(answer)
-        expect.untouched(cpo, emsp)
+        for write in NO_FORMS:
+            with subtests.test(write.__name__):
+                headers = {AUTHORIZATION: write(cpo.hub_token)} | expect.IDS
+                for url in (
+                    hub.versions_url,
+                    cpo.hub_endpoints["locations", "RECEIVER"] + "BE/BEC/LOC1",
+                    f"{hub.url}/ocpi/x",
+                ):
+                    answer = await cpo.request("GET", url, to="DE-TNM", headers=headers)
+                    expect.envelope(answer, 401, 2000)
+                    expect.ids(answer)
+                expect.untouched(cpo, emsp)
 
 
 async def test_every_request_of_the_hub_carries_padded_base64(hub: HubOnTest) -> None:

@@ -84,26 +84,27 @@ async def test_the_pages_joined_are_the_whole_list(hub: HubOnTest) -> None:
         assert all(FROM_2019.partition("=")[0] in received.path for received in cpo.received)
 
 
-@pytest.mark.parametrize(
-    "link",
-    [
-        '</ocpi/2.2.1/sender/locations/?offset=2&limit=2>; rel="next"',
-        "<?offset=2&limit=2>; rel=next",
-        '<{endpoint}?offset=2&limit=2>; rel="next"; title="more, and more"',
-        '<{endpoint}?offset=0>; rel="prev", <{endpoint}?offset=2&limit=2>; REL="next"',
-        '<{endpoint}?offset=2&limit=2>;rel="next last"',
-        '<https://127.0.0.1:1/other/path?offset=2&limit=2>; rel="next"',
-    ],
-)
-async def test_every_way_to_write_a_link_is_read(hub: HubOnTest, link: str) -> None:
+LINKS = [
+    '</ocpi/2.2.1/sender/locations/?offset=2&limit=2>; rel="next"',
+    "<?offset=2&limit=2>; rel=next",
+    '<{endpoint}?offset=2&limit=2>; rel="next"; title="more, and more"',
+    '<{endpoint}?offset=0>; rel="prev", <{endpoint}?offset=2&limit=2>; REL="next"',
+    '<{endpoint}?offset=2&limit=2>;rel="next last"',
+    '<https://127.0.0.1:1/other/path?offset=2&limit=2>; rel="next"',
+]
+
+
+async def test_every_way_to_write_a_link_is_read(hub: HubOnTest, subtests: pytest.Subtests) -> None:
     async with registered(hub, p1(), p3()) as (cpo, emsp):
-        answer_with_link(cpo, link.replace("{endpoint}", cpo.endpoint("locations")))
-        url = next_page(await first_page(emsp, query="limit=2"), hub)
-        cpo.clear()
-        expect.envelope(await emsp.request("GET", url))
-        path, _, query = cpo.received[0].path.partition("?")
-        assert path == "/ocpi/2.2.1/sender/locations/"
-        assert sorted(query.split("&")) == ["limit=2", "offset=2"]
+        for link in LINKS:
+            with subtests.test(link):
+                answer_with_link(cpo, link.replace("{endpoint}", cpo.endpoint("locations")))
+                url = next_page(await first_page(emsp, query="limit=2"), hub)
+                cpo.clear()
+                expect.envelope(await emsp.request("GET", url))
+                path, _, query = cpo.received[0].path.partition("?")
+                assert path == "/ocpi/2.2.1/sender/locations/"
+                assert sorted(query.split("&")) == ["limit=2", "offset=2"]
 
 
 @pytest.mark.parametrize("cursor", ["/ocpi/2.2.1/sender/locations/?cursor=a%2Fb%3D", "/pages/0815-4711"])
@@ -116,25 +117,26 @@ async def test_a_cursor_is_kept(hub: HubOnTest, cursor: str) -> None:
         assert [received.path for received in cpo.received] == [cursor]
 
 
-@pytest.mark.parametrize(
-    "link",
-    [
-        "",
-        '<https://evil.test/locations?offset=50>; rel="next"',
-        '<http://localhost.evil.test/?offset=50>; rel="next"',
-        '<//evil.test/?offset=50>; rel="next"',
-        '<file:///etc/passwd?offset=5>; rel="next"',
-        '<{endpoint}?offset=0>; rel="prev"',
-        "{endpoint}?offset=50",
-        '<http://[::1/?offset=50>; rel="next"',
-    ],
-)
-async def test_no_link_of_a_stranger_is_passed_on(hub: HubOnTest, link: str) -> None:
+NO_LINKS = [
+    "",
+    '<https://evil.test/locations?offset=50>; rel="next"',
+    '<http://localhost.evil.test/?offset=50>; rel="next"',
+    '<//evil.test/?offset=50>; rel="next"',
+    '<file:///etc/passwd?offset=5>; rel="next"',
+    '<{endpoint}?offset=0>; rel="prev"',
+    "{endpoint}?offset=50",
+    '<http://[::1/?offset=50>; rel="next"',
+]
+
+
+async def test_no_link_of_a_stranger_is_passed_on(hub: HubOnTest, subtests: pytest.Subtests) -> None:
     async with registered(hub, p1(), p3()) as (cpo, emsp):
-        answer_with_link(cpo, link.replace("{endpoint}", cpo.endpoint("locations")))
-        answer = await first_page(emsp)
-        expect.relayed(answer, to="DE-TNM", sender="BE-BEC")
-        assert "Link" not in answer.headers
+        for link in NO_LINKS:
+            with subtests.test(link):
+                answer_with_link(cpo, link.replace("{endpoint}", cpo.endpoint("locations")))
+                answer = await first_page(emsp)
+                expect.relayed(answer, to="DE-TNM", sender="BE-BEC")
+                assert "Link" not in answer.headers
 
 
 async def test_a_tampered_or_expired_link_leads_nowhere(hub: HubOnTest, monkeypatch: pytest.MonkeyPatch) -> None:

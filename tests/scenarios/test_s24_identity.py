@@ -20,32 +20,41 @@ async def test_nobody_speaks_for_another(hub: HubOnTest) -> None:
         expect.untouched(cpo, both, emsp)
 
 
-@pytest.mark.parametrize("method", ["PUT", "GET", "DELETE"])
-async def test_nobody_pushes_what_another_owns(hub: HubOnTest, method: str) -> None:
+METHODS = ["PUT", "GET", "DELETE"]
+
+
+async def test_nobody_pushes_what_another_owns(hub: HubOnTest, subtests: pytest.Subtests) -> None:
     async with registered(hub, p1(), p2(), p3()) as (cpo, both, emsp):
-        body = TARIFF if method == "PUT" else None
-        answer = await both.call(method, "tariffs", "RECEIVER", "BE/BEC/1", to="DE-TNM", headers=expect.IDS, body=body)
-        expect.envelope(answer, 404, 2001)
-        expect.ids(answer)
-        expect.untouched(cpo, both, emsp)
+        for method in METHODS:
+            with subtests.test(method):
+                body = TARIFF if method == "PUT" else None
+                answer = await both.call(
+                    method, "tariffs", "RECEIVER", "BE/BEC/1", to="DE-TNM", headers=expect.IDS, body=body
+                )
+                expect.envelope(answer, 404, 2001)
+                expect.ids(answer)
+                expect.untouched(cpo, both, emsp)
 
 
-@pytest.mark.parametrize(
-    "headers",
-    [
-        {"OCPI-to-party-id": "TNM"},
-        {"OCPI-to-country-code": "DE"},
-        {"OCPI-to-country-code": "DE", "OCPI-to-party-id": ""},
-        {"OCPI-to-country-code": "DE", "OCPI-to-party-id": "TNM", "OCPI-from-party-id": None},
-        {"OCPI-to-country-code": "DE", "OCPI-to-party-id": "TNM", "OCPI-from-country-code": None},
-    ],
-)
-async def test_half_an_address_is_2001(hub: HubOnTest, headers: dict[str, str | None]) -> None:
+HALVES = [
+    {"OCPI-to-party-id": "TNM"},
+    {"OCPI-to-country-code": "DE"},
+    {"OCPI-to-country-code": "DE", "OCPI-to-party-id": ""},
+    {"OCPI-to-country-code": "DE", "OCPI-to-party-id": "TNM", "OCPI-from-party-id": None},
+    {"OCPI-to-country-code": "DE", "OCPI-to-party-id": "TNM", "OCPI-from-country-code": None},
+]
+
+
+async def test_half_an_address_is_2001(hub: HubOnTest, subtests: pytest.Subtests) -> None:
     async with registered(hub, p2(), p3()) as (both, emsp):
-        answer = await both.call("PUT", "tariffs", "RECEIVER", "NL/ALF/1", headers=expect.IDS | headers, body=TARIFF)
-        expect.envelope(answer, 200, 2001)
-        expect.ids(answer)
-        expect.untouched(emsp)
+        for headers in HALVES:
+            with subtests.test(headers=headers):
+                answer = await both.call(
+                    "PUT", "tariffs", "RECEIVER", "NL/ALF/1", headers=expect.IDS | headers, body=TARIFF
+                )
+                expect.envelope(answer, 200, 2001)
+                expect.ids(answer)
+                expect.untouched(emsp)
 
 
 async def test_a_platform_with_one_party_need_not_say_who_it_is(hub: HubOnTest) -> None:

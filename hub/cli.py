@@ -77,6 +77,8 @@ def run_async(work: Callable[[], Awaitable[None]]) -> None:
         raise fail(str(exc) or (type(exc).__doc__ or "").strip()) from exc
     except OCPIError as exc:
         raise fail(exc.message) from exc
+    except BrokenPipeError:
+        raise  # whoever read what we print has enough
     except AWAY as exc:
         reason = str(exc) or type(exc).__name__
         raise fail(f"The database cannot be reached ({reason}): start it, or correct OCPI_HUB_DATABASE_URL.") from exc

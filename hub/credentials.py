@@ -153,6 +153,10 @@ async def store_registration(
         token_base64=found.token_base64,
         endpoints=found.endpoints,
     )
+    if not platform.name:
+        named = credentials.roles[0].business_details.get("name")
+        if isinstance(named, str) and named.isprintable():
+            await store.set_name(connection, platform.id, named[:100])
     claimed = {role.key for role in credentials.roles}
     await store.put_roles(connection, platform.id, credentials.roles, "claimed")
     for role in platform.roles:

@@ -165,5 +165,5 @@ async def test_a_newer_schema_is_refused(database_url: str) -> None:
 async def test_a_newer_schema_is_refused_in_a_plain_sentence(database_url: str, arguments: tuple[str, ...]) -> None:
     await make_newer(database_url)
     done: Done = await run(*arguments, env=environment(database_url, port=0, ops_port=0, public_url="http://localhost"))
-    assert_plain_failure(done, "newer hub", "run that version")
+    assert_plain_failure(done, "newer hub", "Run that version")
     assert arguments == ("serve",) or done.out == ""

@@ -370,7 +370,7 @@ async def test_the_generation_grows_on_every_change_of_what_routing_needs(connec
 
 
 async def test_the_generation_stays_when_nothing_changes_for_routing(connection: Connection) -> None:
-    platform_id = await a_platform(connection, BEC)
+    await a_platform(connection, BEC)
     before = await store.read_generation(connection)
     await store.read_members_at_once(connection, KEYS)
     await store.put_alias(connection, uuid4(), b"packed", None)

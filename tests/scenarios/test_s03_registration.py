@@ -18,39 +18,37 @@ from tests.scenarios.villains import Script, Villain, hold, nothing_left, repeat
 GARBAGE = Reply(200, b"<html>", {"Content-Type": "text/html"})
 
 
-@pytest.mark.parametrize(
-    ("module", "reply", "status_code"),
-    [
-        ("versions", Reply(500), 3001),
-        ("versions", GARBAGE, 3001),
-        ("versions", Reply(401), 3001),
-        ("versions", Reply(body=envelope([])), 3002),
-        ("versions", Reply(body=envelope([{"version": "2.1.1", "url": "http://127.0.0.1:1/"}])), 3002),
-        ("versions", Reply(body=envelope([{"version": "2.2.1", "url": "http://127.0.0.1:1/"}])), 3001),
-        ("versions", Reply(body=envelope([{"version": "2.2.1", "url": "http://10.9.8.7/"}])), 3001),
-        ("details", Reply(500), 3001),
-        ("details", GARBAGE, 3001),
-        ("details", Reply(body=envelope({"version": "2.2.1", "endpoints": []})), 3003),
-    ],
-)
-async def test_a_platform_that_cannot_be_looked_up_stays_as_it_was(
-    hub: HubOnTest, module: str, reply: Reply, status_code: int
-) -> None:
+NOT_TO_BE_HAD = [
+    ("versions", Reply(500), 3001),
+    ("versions", GARBAGE, 3001),
+    ("versions", Reply(401), 3001),
+    ("versions", Reply(body=envelope([])), 3002),
+    ("versions", Reply(body=envelope([{"version": "2.1.1", "url": "http://127.0.0.1:1/"}])), 3002),
+    ("versions", Reply(body=envelope([{"version": "2.2.1", "url": "http://127.0.0.1:1/"}])), 3001),
+    ("versions", Reply(body=envelope([{"version": "2.2.1", "url": "http://10.9.8.7/"}])), 3001),
+    ("details", Reply(500), 3001),
+    ("details", GARBAGE, 3001),
+    ("details", Reply(body=envelope({"version": "2.2.1", "endpoints": []})), 3003),
+]
+
+
+async def test_a_platform_that_cannot_be_looked_up_stays_as_it_was(hub: HubOnTest, subtests: pytest.Subtests) -> None:
     async with registered(hub, p3()) as (emsp,), p1() as cpo:
         token_a = await hub.invite("BE-BEC:CPO")
-        cpo.answer("GET", module, "SENDER", reply)
-        failed = await cpo.register_at(hub.versions_url, token_a)
-        expect.envelope(failed, 200, status_code)
-        expect.no_routing(failed)
-        assert "data" not in failed.json
-
-        # The token still registers, and nobody can reach the party meanwhile.
-        assert cpo.hub_token == token_a
-        expect.refusal(
-            await emsp.call("GET", "locations", "SENDER", to="BE-BEC", headers=expect.IDS), 4003, to="DE-TNM"
-        )
-        cpo.answer("GET", module, "SENDER", None)
-        cpo.clear()
+        for module, reply, status_code in NOT_TO_BE_HAD:
+            with subtests.test(module, reply=reply):
+                cpo.answer("GET", module, "SENDER", reply)
+                failed = await cpo.register_at(hub.versions_url, token_a)
+                expect.envelope(failed, 200, status_code)
+                expect.no_routing(failed)
+                assert "data" not in failed.json
+                # The token is still good, and nobody can reach the party meanwhile.
+                assert cpo.hub_token == token_a
+                cpo.answer("GET", module, "SENDER", None)
+                cpo.clear()
+                answer = await emsp.call("GET", "locations", "SENDER", to="BE-BEC", headers=expect.IDS)
+                expect.refusal(answer, 4003, to="DE-TNM")
+                expect.untouched(cpo)
         expect.envelope(await cpo.register_at(hub.versions_url, token_a))
         expect.envelope(await emsp.call("GET", "locations", "SENDER", to="BE-BEC"))
 
@@ -105,36 +103,35 @@ def role(**changes: Any) -> Callable[[Any], Any]:
     return lambda offered: offered | {"roles": [offered["roles"][0] | changes]}
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        without("token"),
-        without("url"),
-        without("roles"),
-        lambda offered: offered | {"roles": []},
-        lambda offered: offered | {"roles": offered["roles"] * 2},
-        lambda offered: offered | {"token": "with blank"},
-        lambda offered: offered | {"token": "x" * 65},
-        role(party_id="TOOLONG"),
-        role(country_code="B"),
-        role(party_id="OTH"),
-        role(country_code="NL", party_id="HUB"),
-        role(country_code="DE", party_id="TNM", role="EMSP"),
-        role(role="EMSP"),
-        lambda offered: [offered],
-        lambda offered: None,
-    ],
-)
-async def test_credentials_that_will_not_do_are_2001_and_call_nobody(
-    hub: HubOnTest, change: Callable[[Any], Any]
-) -> None:
+UNUSABLE: list[Callable[[Any], Any]] = [
+    without("token"),
+    without("url"),
+    without("roles"),
+    lambda offered: offered | {"roles": []},
+    lambda offered: offered | {"roles": offered["roles"] * 2},
+    lambda offered: offered | {"token": "with blank"},
+    lambda offered: offered | {"token": "x" * 65},
+    role(party_id="TOOLONG"),
+    role(country_code="B"),
+    role(party_id="OTH"),
+    role(country_code="NL", party_id="HUB"),
+    role(country_code="DE", party_id="TNM", role="EMSP"),
+    role(role="EMSP"),
+    lambda offered: [offered],
+    lambda offered: 5,
+]
+
+
+async def test_credentials_that_will_not_do_are_2001_and_call_nobody(hub: HubOnTest, subtests: pytest.Subtests) -> None:
     """R-081, R-084: what is malformed, was not agreed with the operator, or belongs to another platform."""
     async with registered(hub, p3()) as (emsp,), p1() as cpo:
         token_a = await hub.invite("BE-BEC:CPO")
         cpo.hub_token, cpo.hub_endpoints = token_a, {("credentials", "SENDER"): f"{hub.url}/ocpi/2.2.1/credentials"}
-        body = change(cpo.credentials("b-token"))
-        expect.envelope(await cpo.call("POST", "credentials", "SENDER", body=body), 200, 2001)
-        expect.untouched(cpo, emsp)
+        for change in UNUSABLE:
+            body = change(cpo.credentials("b-token"))
+            with subtests.test(body=body):
+                expect.envelope(await cpo.call("POST", "credentials", "SENDER", body=body), 200, 2001)
+                expect.untouched(cpo, emsp)
         expect.envelope(await cpo.register_at(hub.versions_url, token_a))
 
 

@@ -3,8 +3,6 @@
 [R-115, R-116, R-118, R-125, R-187, R-202, R-203, R-204]
 """
 
-from typing import Any
-
 import orjson
 import pytest
 

@@ -51,47 +51,46 @@ async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
     await read_request(reader)
 
 
+FAILURES: dict[str, tuple[Script, int]] = {
+    "silent": (hold, 4002),
+    "does not read": (never_read, 4002),
+    "hangs up": (hang_up, 4002),
+    "dies in its head": (say(b"HTTP/1.1 200 OK\r\nContent-Le"), 4000),
+    "dies in its body": (say(head(100), b'{"status_code":1000'), 4002),
+    "dies in a chunk": (say(JSON + b"Transfer-Encoding: chunked\r\n\r\n", b"13\r\n" + OK), 4002),
+    "falls silent in its body": (say(head(100), OK[:10], stay=True), 4002),
+    "HTML": (say(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>"), 4000),
+    "garbage": (say(b"\x16\x03\x01 no HTTP at all\r\n\r\n\x00\xff"), 4000),
+    "negative length": (say(b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n"), 4000),
+    "odd status": (say(b"HTTP/1.1 999 Odd\r\nContent-Length: 2\r\n\r\n{}"), 4000),
+    "broken chunk": (say(JSON + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n"), 4002),
+    "endless headers": (repeat(JSON, b"X-More: " + b"x" * 1000 + b"\r\n"), 4000),
+    "a header of 1 MB": (say(JSON + b"X-Large: " + b"x" * MEGABYTE + b"\r\n\r\n"), 4000),
+    "1 MB of headers": (say(JSON + b"".join(b"X-%d: 1\r\n" % n for n in range(100_000)) + b"\r\n"), 4000),
+    "head drips": (repeat(b"HTTP/1.1 200 OK\r\nX-Slow: ", b"x", 0.02), 4002),
+    "endless interim answers": (repeat(b"", b"HTTP/1.1 100 Continue\r\n\r\n"), 4000),
+    "body drips": (repeat(head(100_000) + b'{"data":"', b"x", 0.02), 4002),
+    "chunks drip": (repeat(JSON + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n", 0.02), 4002),
+}
+
+
 @pytest.mark.parametrize("method", ["GET", "PUT"])
-@pytest.mark.parametrize(
-    ("script", "status_code"),
-    [
-        pytest.param(hold, 4002, id="silent"),
-        pytest.param(never_read, 4002, id="does not read"),
-        pytest.param(hang_up, 4002, id="hangs up"),
-        pytest.param(say(b"HTTP/1.1 200 OK\r\nContent-Le"), 4000, id="dies in its head"),
-        pytest.param(say(head(100), b'{"status_code":1000'), 4002, id="dies in its body"),
-        pytest.param(say(JSON + b"Transfer-Encoding: chunked\r\n\r\n", b"13\r\n" + OK), 4002, id="dies in a chunk"),
-        pytest.param(say(head(100), OK[:10], stay=True), 4002, id="falls silent in its body"),
-        pytest.param(say(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>"), 4000, id="HTML"),
-        pytest.param(say(b"\x16\x03\x01 no HTTP at all\r\n\r\n\x00\xff"), 4000, id="garbage"),
-        pytest.param(say(b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n"), 4000, id="negative length"),
-        pytest.param(say(b"HTTP/1.1 999 Odd\r\nContent-Length: 2\r\n\r\n{}"), 4000, id="odd status"),
-        pytest.param(say(JSON + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n"), 4002, id="broken chunk"),
-        pytest.param(repeat(JSON, b"X-More: " + b"x" * 1000 + b"\r\n"), 4000, id="endless headers"),
-        pytest.param(say(JSON + b"X-Large: " + b"x" * MEGABYTE + b"\r\n\r\n"), 4000, id="a header of 1 MB"),
-        pytest.param(
-            say(JSON + b"".join(b"X-%d: 1\r\n" % n for n in range(100_000)) + b"\r\n"), 4000, id="1 MB of headers"
-        ),
-        pytest.param(repeat(b"HTTP/1.1 200 OK\r\nX-Slow: ", b"x", 0.02), 4002, id="head drips"),
-        pytest.param(repeat(b"", b"HTTP/1.1 100 Continue\r\n\r\n"), 4000, id="endless interim answers"),
-        pytest.param(repeat(head(100_000) + b'{"data":"', b"x", 0.02), 4002, id="body drips"),
-        pytest.param(repeat(JSON + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n", 0.02), 4002, id="chunks drip"),
-    ],
-)
 async def test_a_receiver_that_fails_before_much_has_come_is_an_envelope(
-    hub: HubOnTest, script: Script, status_code: int, method: str
+    start_hub: StartHub, method: str, subtests: pytest.Subtests
 ) -> None:
-    async with (
-        nothing_left(hub),
-        registered(hub, p1(), p3()) as (cpo, _),
-        villain(hub, "DE-TNM", "sessions.RECEIVER", script) as bad,
-    ):
-        begin = time.monotonic()
-        body = {"id": "1"} if method == "PUT" else None
-        answer = await cpo.call(method, "sessions", "RECEIVER", "BE/BEC/1", to="DE-TNM", headers=expect.IDS, body=body)
-        expect.refusal(answer, status_code, to="BE-BEC")
-        assert time.monotonic() - begin < 2.5  # forward_timeout and idle_timeout are a second each here
-        assert bad.connections == 1
+    hub = await start_hub(forward_timeout=0.5, idle_timeout=0.5)
+    body = {"id": "1"} if method == "PUT" else None
+    async with nothing_left(hub), registered(hub, p1(), p3()) as (cpo, _):
+        for name, (script, status_code) in FAILURES.items():
+            with subtests.test(name):
+                async with villain(hub, "DE-TNM", "sessions.RECEIVER", script) as bad:
+                    begin = time.monotonic()
+                    answer = await cpo.call(
+                        method, "sessions", "RECEIVER", "BE/BEC/1", to="DE-TNM", headers=expect.IDS, body=body
+                    )
+                    expect.refusal(answer, status_code, to="BE-BEC")
+                    assert time.monotonic() - begin < 2
+                    assert bad.connections == 1
 
 
 async def test_a_receiver_that_refuses_is_4003(hub: HubOnTest) -> None:
@@ -317,61 +316,60 @@ async def test_a_large_answer_that_is_no_envelope_is_4000(hub: HubOnTest) -> Non
 # Content codings
 
 
-@pytest.mark.parametrize("megabytes", [0, 2])
-@pytest.mark.parametrize(
-    ("coding", "encode"), [("gzip", gzip.compress), ("deflate", zlib.compress), ("x-gzip", gzip.compress)]
-)
 async def test_a_compressed_answer_is_undone_for_who_did_not_ask_for_it(
-    hub: HubOnTest, coding: str, encode: Callable[[bytes], bytes], megabytes: int
+    hub: HubOnTest, subtests: pytest.Subtests
 ) -> None:
-    plain = large_envelope(megabytes) if megabytes else OK
     async with nothing_left(hub), registered(hub, p1(), p3()) as (cpo, emsp):
-        emsp.answer("GET", "tokens", "SENDER", Reply(body=encode(plain), headers={"Content-Encoding": coding}))
-        headers = expect.IDS | {"Accept-Encoding": "identity"}
-        answer = await cpo.call("GET", "tokens", "SENDER", to="DE-TNM", headers=headers)
-        expect.relayed(answer, to="BE-BEC", sender="DE-TNM", body=plain)
-        assert "Content-Encoding" not in answer.headers
+        for coding, encode in (("gzip", gzip.compress), ("deflate", zlib.compress), ("x-gzip", gzip.compress)):
+            for plain in (OK, large_envelope(2)):
+                with subtests.test(coding, length=len(plain)):
+                    coded = Reply(body=encode(plain), headers={"Content-Encoding": coding})
+                    emsp.answer("GET", "tokens", "SENDER", coded)
+                    headers = expect.IDS | {"Accept-Encoding": "identity"}
+                    answer = await cpo.call("GET", "tokens", "SENDER", to="DE-TNM", headers=headers)
+                    expect.relayed(answer, to="BE-BEC", sender="DE-TNM", body=plain)
+                    assert "Content-Encoding" not in answer.headers
 
 
-@pytest.mark.parametrize("megabytes", [0, 2])
-async def test_a_compressed_answer_can_be_read_by_who_accepts_it(hub: HubOnTest, megabytes: int) -> None:
-    plain = large_envelope(megabytes) if megabytes else OK
+async def test_a_compressed_answer_can_be_read_by_who_accepts_it(hub: HubOnTest) -> None:
     async with nothing_left(hub), registered(hub, p1(), p3()) as (cpo, emsp):
-        body = gzip.compress(plain)
-        emsp.answer("GET", "tokens", "SENDER", Reply(body=body, headers={"Content-Encoding": "gzip"}))
-        headers = expect.IDS | {"Accept-Encoding": "gzip"}
-        answer = await cpo.call("GET", "tokens", "SENDER", to="DE-TNM", headers=headers)  # undoes it itself
-        expect.relayed(answer, to="BE-BEC", sender="DE-TNM", body=plain)
-        if not megabytes:
-            assert (answer.headers["Content-Encoding"], answer.headers["Content-Length"]) == ("gzip", str(len(body)))
+        for plain in (OK, large_envelope(2)):
+            body = gzip.compress(plain)
+            emsp.answer("GET", "tokens", "SENDER", Reply(body=body, headers={"Content-Encoding": "gzip"}))
+            headers = expect.IDS | {"Accept-Encoding": "gzip"}
+            answer = await cpo.call("GET", "tokens", "SENDER", to="DE-TNM", headers=headers)  # undoes it itself
+            expect.relayed(answer, to="BE-BEC", sender="DE-TNM", body=plain)
+            if plain == OK:
+                assert (answer.headers["Content-Encoding"], answer.headers["Content-Length"]) == (
+                    "gzip",
+                    str(len(body)),
+                )
 
 
-@pytest.mark.parametrize(
-    ("coding", "body"),
-    [
-        ("gzip", OK),
-        ("gzip", gzip.compress(OK)[:-9]),
-        ("gzip", gzip.compress(b"<html>")),
-        ("br", b"\x0b\x02\x80{}\x03"),
-        ("gzip, gzip", gzip.compress(gzip.compress(OK))),
-        ("gzip", gzip.compress(b'{"status_code":1000,"a":"' + b"x" * 4 * MEGABYTE + b'"}')),
-    ],
-    ids=["plain", "cut off", "HTML", "unknown", "twice", "bomb"],
-)
-@pytest.mark.parametrize("accepted", ["identity", "gzip, deflate, br"])
-async def test_a_coding_that_cannot_be_undone_is_4000(
-    start_hub: StartHub, coding: str, body: bytes, accepted: str
-) -> None:
+CODED = {
+    "plain": ("gzip", OK),
+    "cut off": ("gzip", gzip.compress(OK)[:-9]),
+    "HTML": ("gzip", gzip.compress(b"<html>")),
+    "unknown": ("br", b"\x0b\x02\x80{}\x03"),
+    "twice": ("gzip, gzip", gzip.compress(gzip.compress(OK))),
+    "bomb": ("gzip", gzip.compress(b'{"status_code":1000,"a":"' + b"x" * 4 * MEGABYTE + b'"}')),
+}
+
+
+async def test_a_coding_that_cannot_be_undone_is_4000(start_hub: StartHub, subtests: pytest.Subtests) -> None:
     hub = await start_hub(max_body=2 * MEGABYTE)
     async with nothing_left(hub), registered(hub, p1(), p3()) as (cpo, emsp):
-        emsp.answer("GET", "tokens", "SENDER", Reply(body=body, headers={"Content-Encoding": coding}))
-        headers = expect.IDS | {"Accept-Encoding": accepted}
-        try:
-            answer = await cpo.call("GET", "tokens", "SENDER", to="DE-TNM", headers=headers)
-        except aiohttp.ClientError:
-            assert len(gzip.decompress(body)) > MEGABYTE  # it was on its way already
-        else:
-            expect.refusal(answer, 4000, to="BE-BEC")
+        for name, (coding, body) in CODED.items():
+            for accepted in ("identity", "gzip, deflate, br"):
+                with subtests.test(name, accepted=accepted):
+                    emsp.answer("GET", "tokens", "SENDER", Reply(body=body, headers={"Content-Encoding": coding}))
+                    headers = expect.IDS | {"Accept-Encoding": accepted}
+                    try:
+                        answer = await cpo.call("GET", "tokens", "SENDER", to="DE-TNM", headers=headers)
+                    except aiohttp.ClientError:
+                        assert name == "bomb"  # it was on its way already
+                    else:
+                        expect.refusal(answer, 4000, to="BE-BEC")
 
 
 async def test_a_compressed_request_is_refused_in_words(hub: HubOnTest) -> None:
@@ -398,41 +396,46 @@ def request_head(
     ).encode("latin-1") + b"%b%b\r\n\r\n" % (further, framing)
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
-        b"hello\r\n\r\n",
-        b"GET\r\n\r\n",
-        b"GET /ocpi/versions HTTP/9.9\r\n\r\n",
-        b"GET /ocpi/versions HTTP/1.1\r\nno colon\r\n\r\n",
-        b"GET /ocpi/versions HTTP/1.1\r\nHost: x\r\nX: a\x00b\r\n\r\n",
-        b"GET /ocpi/versions HTTP/1.1\r\nHost: x\r\nContent-Length: abc\r\n\r\n",
-        b"GET /ocpi/versions HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
-        b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        b"GET /ocpi/versions HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 100_000 + b"\r\n\r\n",
-        b"GET /" + b"x" * 100_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: x\r\n" + b"".join(b"X-%d: y\r\n" % n for n in range(20_000)) + b"\r\n",
-        b"PUT /x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n",
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-    ],
-)
-async def test_what_is_no_http_gets_an_envelope(hub: HubOnTest, data: bytes) -> None:
+NO_HTTP = [
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    b"hello\r\n\r\n",
+    b"GET\r\n\r\n",
+    b"GET /ocpi/versions HTTP/9.9\r\n\r\n",
+    b"GET /ocpi/versions HTTP/1.1\r\nno colon\r\n\r\n",
+    b"GET /ocpi/versions HTTP/1.1\r\nHost: x\r\nX: a\x00b\r\n\r\n",
+    b"GET /ocpi/versions HTTP/1.1\r\nHost: x\r\nContent-Length: abc\r\n\r\n",
+    b"GET /ocpi/versions HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+    b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    b"GET /ocpi/versions HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 100_000 + b"\r\n\r\n",
+    b"GET /" + b"x" * 100_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: x\r\n" + b"".join(b"X-%d: y\r\n" % n for n in range(20_000)) + b"\r\n",
+    b"PUT /x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n",
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+]
+
+
+async def test_what_is_no_http_gets_an_envelope(hub: HubOnTest, subtests: pytest.Subtests) -> None:
     """R-006."""
     async with nothing_left(hub):
-        answer = await speak(hub, data)
-        assert 400 <= answer.http_status < 500
-        expect.envelope(answer, answer.http_status, 2000)
+        for data in NO_HTTP:
+            with subtests.test(data[:60]):
+                answer = await speak(hub, data)
+                assert 400 <= answer.http_status < 500
+                expect.envelope(answer, answer.http_status, 2000)
 
 
-@pytest.mark.parametrize("chunks", [b"zz\r\n", b"5\r\nab", b"-1\r\n", b"5\r\nabcdefgh\r\n0\r\n\r\n"])
-async def test_a_broken_chunked_body_is_not_forwarded(hub: HubOnTest, chunks: bytes) -> None:
+BROKEN_CHUNKS = [b"zz\r\n", b"5\r\nab", b"-1\r\n", b"5\r\nabcdefgh\r\n0\r\n\r\n"]
+
+
+async def test_a_broken_chunked_body_is_not_forwarded(hub: HubOnTest, subtests: pytest.Subtests) -> None:
     async with nothing_left(hub), registered(hub, p1(), p3()) as (cpo, emsp):
-        data = request_head(cpo, "PUT", "/ocpi/2.2.1/receiver/sessions/BE/BEC/1", None) + chunks
-        answer = await speak(hub, data)
-        assert 400 <= answer.http_status < 500
-        expect.envelope(answer, answer.http_status, answer.json["status_code"])
-        expect.untouched(emsp)
+        for chunks in BROKEN_CHUNKS:
+            with subtests.test(chunks):
+                data = request_head(cpo, "PUT", "/ocpi/2.2.1/receiver/sessions/BE/BEC/1", None) + chunks
+                answer = await speak(hub, data)
+                assert 400 <= answer.http_status < 500
+                expect.envelope(answer, answer.http_status, answer.json["status_code"])
+                expect.untouched(emsp)
 
 
 TOKENS = some.text("ABCDEFGHIJKLMNOPQRSTUVWXYZ", min_size=1, max_size=8).filter(lambda word: word != "HEAD")

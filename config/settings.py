@@ -89,7 +89,7 @@ class Settings(BaseModel):
         16, ge=1, description="Further ones that only authorizations, commands and their results may use."
     )
     in_flight_wait: float = Field(1, gt=0, description="Seconds to wait for a place before answering 503.")
-    drain_timeout: float = Field(8, gt=0, description="Seconds for requests under way to finish after SIGTERM.")
+    drain_timeout: float = Field(6, gt=0, le=6, description="Seconds for requests under way to finish after SIGTERM.")
 
     allowed_networks: Networks = Field(
         (),
@@ -126,6 +126,10 @@ class Settings(BaseModel):
                 "secret_key is missing: with database_url set, every hub on that database needs the same key, "
                 "or they could not read each other; set OCPI_HUB_SECRET_KEY or OCPI_HUB_SECRET_KEY_FILE "
                 "(make one with: openssl rand -hex 32)"
+            )
+        if not self.is_loopback and len(self.member_networks) < len(self.allowed_networks):
+            raise ValueError(
+                "allowed_networks: a network with loopback addresses is allowed only while the public URL is loopback"
             )
         own = {"country_code", "party_id"} - self.model_fields_set
         if not self.is_loopback and own:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from config.ocpi import OCPIError, PartyID
+from config.ocpi import ROLES, OCPIError, PartyID
 from hub.cli import JSON, fail, print_json, run_async, settings
-from parties.model import Platform, Role
+from parties.model import Platform, Role, origin_of
 from parties.tokens import Secret
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ async def _calling() -> AsyncIterator[tuple["Members", "Caller"]]:
     try:
         async with _members() as members:
             try:
-                yield members, Caller(client, guard)
+                yield members, Caller(client, guard, origin_of(chosen.public_url))
             except MemberError as exc:
                 raise fail(str(exc)) from exc
     finally:
@@ -70,9 +70,13 @@ def _run(work: Any) -> None:
 
 def _roles(texts: Iterable[str]) -> list[Role]:
     try:
-        return [Role.parse(text) for text in texts]
+        roles = [Role.parse(text) for text in texts]
     except ValueError as exc:
         raise typer.BadParameter(str(exc)) from exc
+    for role in roles:
+        if role.role not in ROLES:
+            typer.echo(f"Note: {role.role} is no role of OCPI's; those are {', '.join(ROLES)}.", err=True)
+    return roles
 
 
 def _party(text: str) -> tuple[PartyID, str | None]:
@@ -144,7 +148,7 @@ def connect(
         from hub.members import MemberError
 
         async with _calling() as (members, caller):
-            await members.check_public_url(caller.client)
+            await members.check_public_url()
             tell(f"The hub answers at {settings().versions_url}.")
             secret = Secret(token)
             found = await members.discover(versions_url, secret, caller, tell)
@@ -231,6 +235,7 @@ def allow(
     on: Annotated[
         str | None, typer.Option("--on", metavar="DE-XYZ", help="A party of the platform, if DE-ABC is new to it.")
     ] = None,
+    as_json: JSON = False,
 ) -> None:
     """Let a registered platform add a party or role with its next PUT credentials."""
     (wanted,) = _roles([role])
@@ -240,36 +245,39 @@ def allow(
         async with _members() as members:
             platform = await members.platform_of(*holder)
             await members.allow(wanted, platform)
-        typer.echo(f"{wanted} may be registered by {platform}.")
+            await _tell(members, platform.id, as_json, f"{wanted} may be registered by {platform}.")
 
     _run(work)
 
 
 @party_app.command()
-def suspend(party: PartyArgument) -> None:
+def suspend(party: PartyArgument, as_json: JSON = False) -> None:
     """Let a party take part no more, until it is resumed. Other parties of its platform go on."""
-    _suspend(party, suspended=True)
+    _suspend(party, suspended=True, as_json=as_json)
 
 
 @party_app.command()
-def resume(party: PartyArgument) -> None:
+def resume(party: PartyArgument, as_json: JSON = False) -> None:
     """Let a suspended party take part again."""
-    _suspend(party, suspended=False)
+    _suspend(party, suspended=False, as_json=as_json)
 
 
-def _suspend(text: str, *, suspended: bool) -> None:
+def _suspend(text: str, *, suspended: bool, as_json: bool) -> None:
     party, role = _party(text)
 
     async def work() -> None:
         async with _members() as members:
             await members.suspend(party, role, suspended=suspended)
-        typer.echo(f"{text} is {'suspended' if suspended else 'taking part again'}.")
+            if as_json:
+                print_json([_platform_json(each) for each in await members.platforms() if party.key in each.party_keys])
+            else:
+                typer.echo(f"{text} is {'suspended' if suspended else 'taking part again'}.")
 
     _run(work)
 
 
 @party_app.command()
-def remove(party: PartyArgument, yes: YesOption = False) -> None:
+def remove(party: PartyArgument, yes: YesOption = False, as_json: JSON = False) -> None:
     """End the registration of a party's platform, with all its parties. Its tokens are void at once."""
     wanted, role = _party(party)
 
@@ -277,24 +285,27 @@ def remove(party: PartyArgument, yes: YesOption = False) -> None:
         async with _calling() as (members, caller):
             platform = await members.platform_of(wanted, role)
             _confirm(platform, "End the registration", yes)
-            await members.remove(platform, caller, _step)
-        typer.echo(f"{platform} is removed. `ocpi-hub party invite` opens the door again.")
+            await members.remove(platform, caller, _quiet if as_json else _step)
+            done = f"{platform} is removed. `ocpi-hub party invite` opens the door again."
+            await _tell(members, platform.id, as_json, done)
 
     _run(work)
 
 
 @party_app.command()
-def rotate(party: PartyArgument, yes: YesOption = False) -> None:
+def rotate(party: PartyArgument, yes: YesOption = False, as_json: JSON = False) -> None:
     """Exchange both credentials tokens with a party's platform. The hub must be running: it is called back."""
     wanted, role = _party(party)
 
     async def work() -> None:
         async with _calling() as (members, caller):
             platform = await members.platform_of(wanted, role)
-            await members.check_public_url(caller.client)
-            _step(f"The hub answers at {settings().versions_url}.")
+            await members.check_public_url()
+            tell = _quiet if as_json else _step
+            tell(f"The hub answers at {settings().versions_url}.")
             _confirm(platform, "Rotate the tokens", yes)
-            await members.rotate(platform, caller, _step)
+            await members.rotate(platform, caller, tell)
+            await _tell(members, platform.id, as_json, f"{platform} and the hub have new tokens.")
 
     _run(work)
 
@@ -304,6 +315,7 @@ def set_switches(
     party: PartyArgument,
     switches: Annotated[list[str], typer.Argument(metavar="NAME=VALUE...", help="What to set.")],
     yes: YesOption = False,
+    as_json: JSON = False,
 ) -> None:
     """Set how a party's platform is dealt with.
 
@@ -326,7 +338,7 @@ def set_switches(
             await members.set_switches(platform, others, make_guard(settings()))
             for name in names:
                 await members.set_name(platform, name)
-        typer.echo(f"{platform}: {', '.join(switches)}")
+            await _tell(members, platform.id, as_json, f"{platform}: {', '.join(switches)}")
 
     _run(work)
 
@@ -368,6 +380,14 @@ def _endpoints(platform: Platform) -> list[tuple[tuple[str, str], str]]:
 
 def _status(platform: Platform, key: tuple[str, str]) -> str:
     return next(platform.status_of(role).value for role in platform.roles if role.party.key == key)
+
+
+async def _tell(members: "Members", platform_id: int, as_json: bool, text: str) -> None:
+    """Say what was done, or show the platform as it is now."""
+    if as_json:
+        print_json(next(_platform_json(each) for each in await members.platforms() if each.id == platform_id))
+    else:
+        typer.echo(text)
 
 
 def _confirm(platform: Platform, what: str, yes: bool) -> None:

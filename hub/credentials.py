@@ -123,10 +123,16 @@ class Registrar:
             return await found(credentials.url, credentials.token, token_base64=token_base64, version=version, key=key)
         except TokenRefused:
             # T-005: OCPI does not say with which token a PUT is verified; the old one is the second guess.
+            # It goes only where it has always gone: else whoever holds one token would be given the other.
             if platform.token is None or platform.state != "registered":
                 raise
             return await found(
-                credentials.url, platform.token, token_base64=platform.sends_base64, version=version, key=key
+                credentials.url,
+                platform.token,
+                token_base64=platform.sends_base64,
+                version=version,
+                key=key,
+                origins=platform.origins,
             )
 
     async def _follow(self) -> None:

@@ -123,7 +123,7 @@ class Database:
         """Close every connection; an embedded server ends with its last user."""
         if self._pool is not None:
             try:
-                await asyncio.wait_for(self._pool.close(), 3)
+                await asyncio.wait_for(self._pool.close(), 1)
             except TimeoutError:
                 self._pool.terminate()
             self._pool = None

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from datetime import UTC, datetime
 
 import orjson
@@ -86,7 +86,8 @@ class Relay:
     ) -> web.StreamResponse:
         """Forward a request and give the receiver's answer. Raises OCPIError where the hub answers instead."""
         operation, settings = message.operation, self._settings
-        body = await self._read_body(request, message)
+        with _Waiting(trace):
+            body = await self._read_body(request, message)
         route, body = await self._put_own_response_url(message, route, body)
         has_body = bool(body.held)
         trace.onward_request_id = new_id()
@@ -114,6 +115,8 @@ class Relay:
                     timeout=timeout,
                 ) as answer:
                     trace.receiver_seconds = time.perf_counter() - started
+                    trace.waited_seconds += trace.receiver_seconds
+                    started = time.perf_counter()
                     trace.receiver_http_status = answer.status
                     redirected = _redirect(answer, url) if may_follow else None
                     if redirected is not None:
@@ -127,8 +130,12 @@ class Relay:
                     self._note(route.platform, is_usable=trace.outcome != "broken_off")
                     return response
             raise AssertionError("a second redirect is an answer")
+        except ValueError as exc:  # what the client would not put on the wire
+            raise RoutingFailed("The request has something in it that cannot be forwarded.") from exc
         except http.ClientError as exc:
-            trace.receiver_seconds = trace.receiver_seconds or time.perf_counter() - started
+            if trace.receiver_http_status is None:
+                trace.receiver_seconds = time.perf_counter() - started
+                trace.waited_seconds += trace.receiver_seconds
             kind = next(ours for theirs, ours in _ERRORS.items() if isinstance(exc, theirs))
             if kind is not Overloaded:
                 self._metrics.failed(route.platform.id)
@@ -213,7 +220,8 @@ class Relay:
         if coded and not passes_coded:
             chunks, length = decode(chunks, coding, self._settings.max_body), None
         in_time = self._settings.forward_timeout
-        held, is_whole = await _hold(chunks, self._settings.held_body, in_time)
+        with _Waiting(trace):
+            held, is_whole = await _hold(chunks, self._settings.held_body, in_time)
         if passes_coded and not is_whole:  # too long to be looked into as it is
             chunks, passes_coded = decode(_chain(held, chunks), coding, self._settings.max_body), False
             length = None
@@ -241,7 +249,10 @@ class Relay:
         await self._put_own_links(message, route, url, answer, status_code, fields)
         if is_whole:
             return web.Response(status=answer.status, body=held, headers=fields)
-        return await _stream(request, answer.status, fields, length, held, chunks, trace)
+        with _Waiting(trace):
+            return await _stream(
+                request, answer.status, fields, length, held, chunks, trace, self._settings.idle_timeout
+            )
 
     async def _put_own_links(
         self,
@@ -286,6 +297,21 @@ class Relay:
             target=route.receiver,
             expires=expires,
         )
+
+
+class _Waiting:
+    """Counts the time in its block as waiting for others, not as the hub's own."""
+
+    __slots__ = ("_began", "_trace")
+
+    def __init__(self, trace: Trace) -> None:
+        self._trace = trace
+
+    def __enter__(self) -> None:
+        self._began = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self._trace.waited_seconds += time.perf_counter() - self._began
 
 
 def new_id() -> str:
@@ -380,20 +406,31 @@ async def _stream(
     held: bytes,
     chunks: AsyncIterator[bytes],
     trace: Trace,
+    idle_seconds: float,
 ) -> web.StreamResponse:
-    """Pass a long answer on as it comes. When it breaks off, so does ours: no error fits after the first byte."""
+    """Pass a long answer on as it comes. When it breaks off, so does ours: no error fits after the first byte.
+
+    A requester that stops reading is given up too, since the receiver's place is taken meanwhile.
+    """
     response = web.StreamResponse(status=status, headers=fields)
     response.content_length = length
     await response.prepare(request)
     try:
-        await response.write(held)
+        await _in_time(response.write(held), idle_seconds)
         async for chunk in chunks:
-            await response.write(chunk)
-        await response.write_eof()
+            await _in_time(response.write(chunk), idle_seconds)
+        await _in_time(response.write_eof(), idle_seconds)
     except (http.ClientError, OCPIError) as exc:
         trace.outcome, trace.problem = "broken_off", str(exc)
         if request.transport is not None:
             request.transport.abort()
-    except ConnectionError:
+    except (ConnectionError, TimeoutError):
         trace.outcome = "left"
+        if request.transport is not None:
+            request.transport.abort()
     return response
+
+
+async def _in_time(writing: Awaitable[None], seconds: float) -> None:
+    async with asyncio.timeout(seconds):
+        await writing

@@ -53,19 +53,27 @@ class Discovery:
 class Caller:
     """Sends the requests of the configuration modules, without routing headers (R-094)."""
 
-    def __init__(self, client: http.Client, guard: AddressGuard) -> None:
+    def __init__(self, client: http.Client, guard: AddressGuard, own_origin: str | None = None) -> None:
         self.client = client
         self._guard = guard
+        self._own_origin = own_origin
 
     async def discover(
-        self, versions_url: str, token: Secret, *, token_base64: bool, version: str | None = None, key: Hashable
+        self,
+        versions_url: str,
+        token: Secret,
+        *,
+        token_base64: bool,
+        version: str | None = None,
+        key: Hashable,
+        origins: frozenset[str] | None = None,
     ) -> Discovery:
         """Read the versions and then the details of one version: the one given, or the latest mutual one (R-053).
 
         The token goes as Base64 or raw, whichever is said and then the other, whichever is understood. Raises
         PartnerUnusable (3001), VersionUnsupported (3002), TokenRefused.
         """
-        self.check(versions_url, "url")
+        self.check(versions_url, "url", origins)
         try:
             versions = await self.get(versions_url, token, token_base64=token_base64, key=key)
         except TokenRefused as refused:
@@ -78,19 +86,23 @@ class Caller:
             version, details_url = latest_mutual(versions)
         else:
             details_url = find_version(versions, version)
-        self.check(details_url, f"the details URL of {version}")
+        self.check(details_url, f"the details URL of {version}", origins)
         details = await self.get(details_url, token, token_base64=token_base64, key=key)
         endpoints = read_endpoints(details)
         for (module, role), url in endpoints.items():
             self.check(url, f"the endpoint {module} {role}")
         return Discovery(version, versions_url, details_url, endpoints, token_base64)
 
-    def check(self, url: str, what: str) -> None:
-        """Refuse a URL that the hub must not call. Raises PartnerUnusable naming it."""
+    def check(self, url: str, what: str, origins: frozenset[str] | None = None) -> None:
+        """Refuse a URL that the hub must not call, or not with this token. Raises PartnerUnusable naming it."""
         try:
             self._guard.check_url(url)
         except URLRefused as exc:
             raise PartnerUnusable(f"{what}: {exc}") from exc
+        if origins is not None and origin_of(url) not in origins:
+            raise TokenRefused(f"{what}: the new credentials token was not accepted there.")
+        if origin_of(url) == self._own_origin:
+            raise PartnerUnusable(f"{what}: this is the hub's own address, and messages would go in circles.")
 
     async def get(self, url: str, token: Secret, *, token_base64: bool, key: Hashable) -> Any:
         """GET a configuration module's URL and give the data of its envelope."""

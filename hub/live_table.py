@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 import asyncpg
 import structlog
 
+from config.ocpi import Overloaded
 from hub.database import AWAY, Database, DatabaseAway
 from hub.embedded_postgres import EmbeddedPostgresError
 from parties import store
@@ -35,6 +36,8 @@ class Presented:
     token: Secret
     token_base64: bool
     """Whether it came in Base64, as OCPI says, or raw."""
+    digests: list[bytes]
+    """Under which it may be stored."""
 
 
 class LiveTable:
@@ -52,7 +55,10 @@ class LiveTable:
         self._presented: dict[str | None, Presented] = {}
         """Headers recognised with this table, so that decoding and digesting is done once."""
         self._unknown: dict[bytes, float] = {}
-        self._lookups: list[float] = []
+        self._lookups: dict[bytes, asyncio.Task[bool]] = {}
+        """Tokens being looked up, by digest."""
+        self._recent: list[float] = []
+        """When the look-ups of the last second began."""
 
     @property
     def is_loaded(self) -> bool:
@@ -75,7 +81,7 @@ class LiveTable:
                 self._presented.clear()
 
     async def authenticate(self, authorization: str | None) -> Presented | None:
-        """Give whom an Authorization header stands for.
+        """Give whom an Authorization header stands for. Raises Overloaded when that cannot be found out just now.
 
         A member uses a new token within milliseconds, perhaps at another process than the one that made it: so one
         that this process does not know is looked up once in the database, at a limited rate, and an unknown one is
@@ -89,15 +95,11 @@ class LiveTable:
             for token, is_base64 in read_authorization(authorization)
         ]
         found = self._find(meant)
-        if found is None and meant and self._may_look_up(meant[0][2][0]):
-            try:
-                async with self._database.connection() as connection:
-                    is_known = await store.knows_token(connection, [each for *_, found in meant for each in found])
-                if is_known:
-                    await self.refresh()
-            except DatabaseAway:
-                return None
-            found = self._find(meant)
+        if found is None and meant:
+            digests = [each for *_, its in meant for each in its]
+            if await self._is_known(digests):
+                await self.refresh()
+                found = self._find(meant)
         if found is not None and found.access.expires_at is None and len(self._presented) < MAX_REMEMBERED:
             self._presented[authorization] = found
         return found
@@ -106,28 +108,44 @@ class LiveTable:
         for token, is_base64, digests in meant:
             access = self.table.authenticate(digests)
             if access is not None and (access.expires_at is None or access.expires_at > datetime.now(UTC)):
-                return Presented(access, token, is_base64)
+                return Presented(access, token, is_base64, digests)
         return None
 
-    def _may_look_up(self, digest: bytes) -> bool:
-        now = time.monotonic()
-        if self._unknown.get(digest, 0) > now:
+    async def _is_known(self, digests: list[bytes]) -> bool:
+        """Ask the database once, however many requests wait for the answer; an unknown token stays so for a second."""
+        token, now = digests[0], time.monotonic()
+        if self._unknown.get(token, 0) > now:
             return False
-        self._lookups = [moment for moment in self._lookups if moment > now - 1]
-        if len(self._lookups) >= MAX_LOOKUPS_PER_SECOND:
-            return False
-        self._lookups.append(now)
-        if len(self._unknown) > 1000:
-            self._unknown = {known: until for known, until in self._unknown.items() if until > now}
-        self._unknown[digest] = now + NEGATIVE_CACHE_SECONDS
-        return True
+        lookup = self._lookups.get(token)
+        if lookup is None:
+            self._recent = [moment for moment in self._recent if moment > now - 1]
+            if len(self._recent) >= MAX_LOOKUPS_PER_SECOND:
+                raise Overloaded("Too many unknown credentials tokens are being looked up; try again shortly.")
+            self._recent.append(now)
+            lookup = self._lookups[token] = asyncio.create_task(self._look_up(digests))
+            lookup.add_done_callback(lambda _: self._lookups.pop(token))
+        return await asyncio.shield(lookup)
+
+    async def _look_up(self, digests: list[bytes]) -> bool:
+        try:
+            async with self._database.connection() as connection:
+                is_known = await store.knows_token(connection, digests)
+        except DatabaseAway as exc:
+            # Not 401: a member would throw a good token away because our database is down.
+            raise Overloaded("The hub cannot look this credentials token up just now; try again shortly.") from exc
+        if not is_known:
+            now = time.monotonic()
+            if len(self._unknown) > 1000:
+                self._unknown = {known: until for known, until in self._unknown.items() if until > now}
+            self._unknown[digests[0]] = now + NEGATIVE_CACHE_SECONDS
+        return is_known
 
     async def run(self) -> None:
         """Keep the table current until cancelled; the first load of all must have succeeded or is tried here too."""
         try:
             while True:
-                await self._look()
                 self._changed.clear()
+                await self._look()
                 try:
                     await asyncio.wait_for(self._changed.wait(), POLL_SECONDS)
                 except TimeoutError:

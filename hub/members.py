@@ -6,6 +6,7 @@ Works on the database, whether a hub runs or not; running hubs follow by themsel
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_network
 from typing import Any
 
 import orjson
@@ -171,8 +172,19 @@ class Members:
 
     # -- the hub as the one that starts
 
-    async def check_public_url(self, client: http.Client) -> None:
-        """Make sure that a hub answers at the public URL: the other side will call it back. Raises MemberError."""
+    async def check_public_url(self) -> None:
+        """Make sure that a hub answers at the public URL: the other side will call it back. Raises MemberError.
+
+        The hub's own address may be one that members may not have, such as a private one behind a proxy.
+        """
+        everywhere = AddressGuard((ip_network("0.0.0.0/0"), ip_network("::/0")), allow_http=True)
+        client = http.Client(everywhere, connect_timeout=5, idle_timeout=10)
+        try:
+            await self._check_public_url(client)
+        finally:
+            await client.close()
+
+    async def _check_public_url(self, client: http.Client) -> None:
         url = self.settings.versions_url
         request = http.Request("GET", url, [(AUTHORIZATION, "Token none"), ("Accept", "application/json")])
         try:
@@ -253,11 +265,16 @@ class Members:
                     replace(found, versions_url=theirs.url),
                 )
                 await store.accept_offered(connection, platform_id)
-        except BaseException:
+        except BaseException as exc:
             async with self._database.changing() as connection:
                 await store.drop_tokens(connection, platform_id, "offered")
                 if holder is None:
                     await store.delete_platform(connection, platform_id)
+            if isinstance(exc, OutcomeUnknown | InvalidParameters):
+                raise MemberError(
+                    f"{exc.message} It may hold the registration as done all the same: ask its operator to reset it "
+                    "and for a new token, then connect again."
+                ) from exc
             raise
         tell(f"It answered with its own token. {_list(claimed)} can be reached now.")
         further = [role for role in theirs.roles if role.key not in agreed]
@@ -313,6 +330,8 @@ class Members:
         known = {role.key for role in platform.roles if role.state != "dropped"}
         roles = tuple(role for role in theirs.roles if role.key in known)
         async with self._database.changing() as connection:
+            if await store.token_kind(connection, platform.id, self._keys.digests(ours.reveal())) is None:
+                raise MemberError(f"{platform} changed its credentials meanwhile, so there was nothing left to rotate.")
             await store_registration(connection, self._keys, platform, replace(theirs, roles=roles), found)
             await store.accept_offered(connection, platform.id)
         tell("Both sides have new tokens; the old one for the hub ends when the new one is first used.")

@@ -82,7 +82,7 @@ class Metrics(Collector):
         own = self._own.get(module)
         if own is None:
             own = self._own[module] = _Histogram()
-        own.observe(trace.seconds - trace.receiver_seconds)
+        own.observe(max(0.0, trace.seconds - trace.waited_seconds))
         if trace.platform_id is not None:
             counts = self.platform(trace.platform_id)
             counts.received += 1
@@ -139,8 +139,12 @@ class Metrics(Collector):
             requests.add_metric(labels, number)
         yield requests
         for name, text, histograms in (
-            ("ocpi_hub_own_seconds", "Time a request spent in the hub itself.", self._own),
-            ("ocpi_hub_receiver_seconds", "Time until the head of the receiver's answer.", self._receiver),
+            ("ocpi_hub_own_seconds", "Time a request spent in the hub itself, waiting for neither side.", self._own),
+            (
+                "ocpi_hub_receiver_seconds",
+                "Time until the head of the receiver's answer, the wait for a place there included.",
+                self._receiver,
+            ),
         ):
             family = HistogramMetricFamily(name, text, labels=("module",))
             for module, histogram in histograms.items():

@@ -34,7 +34,6 @@ from hub.live_table import LiveTable, Presented
 from hub.metrics import Metrics
 from hub.trace import RequestLog, Trace
 from parties import store
-from parties.model import Access
 from routing.headers import answer_headers
 from routing.links import ALIAS_PARAMETER, take_parameter
 from routing.message import MessageIDs, read_aliased_message, read_ids, read_message, read_target
@@ -153,21 +152,22 @@ class Road:
         if presented is None:
             raise Unauthorized
         if presented.access.platform.id in self._live.table.replaced:
-            self._supersede(presented.access)
+            self._supersede(presented)
         return presented
 
-    def _supersede(self, access: Access) -> None:
+    def _supersede(self, presented: Presented) -> None:
         """End the old token's life once its successor is used (T-006), off the road."""
+        access = presented.access
         if access.kind == "current" and access.platform.id not in self._superseded:
             self._superseded.add(access.platform.id)
-            self._start(self._forget_previous(access.platform.id))
+            self._start(self._forget_previous(access.platform.id, presented.digests))
         elif access.kind == "previous" and access.platform.id in self._superseded:
             raise Unauthorized
 
-    async def _forget_previous(self, platform_id: int) -> None:
+    async def _forget_previous(self, platform_id: int, digests: list[bytes]) -> None:
         try:
             async with self._database.changing() as connection:
-                await store.drop_tokens(connection, platform_id, "previous")
+                await store.drop_superseded(connection, platform_id, digests)
             await self._live.refresh()
         except DatabaseAway:
             pass  # the next use of the new token tries again
@@ -189,6 +189,7 @@ class Road:
             body = await read_body(
                 request, hold=_CREDENTIALS_MAX, maximum=_CREDENTIALS_MAX, idle_seconds=self._settings.idle_timeout
             )
+            fields["Cache-Control"] = "no-store"
             data = await self._registrar.answer(request.method, path[0], presented, body.held)
             trace.status_code = 1000
             return success(data, fields)

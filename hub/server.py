@@ -28,6 +28,7 @@ from hub.ops import make_ops_app
 from hub.road import Road
 from hub.trace import RequestLog
 from parties import store
+from parties.model import origin_of
 
 log = structlog.get_logger()
 
@@ -45,13 +46,14 @@ class Hub:
         self.live = LiveTable(self.database, self.keys)
         self.guard = make_guard(settings)
         self.client = make_client(settings, self.guard)
+        caller = Caller(self.client, self.guard, origin_of(settings.public_url))
         aliases = Aliases(self.keys, settings.public_url, self.database)
         self.road = Road(
             settings,
             live=self.live,
             database=self.database,
             aliases=aliases,
-            registrar=Registrar(settings, self.keys, self.database, self.live, Caller(self.client, self.guard)),
+            registrar=Registrar(settings, self.keys, self.database, self.live, caller),
             relay=Relay(settings, self.client, aliases, self.metrics),
             metrics=self.metrics,
             request_log=request_log,
@@ -84,8 +86,16 @@ class Hub:
 
     async def _run_beside(self) -> None:
         async with asyncio.TaskGroup() as group:
-            for work in (self.live.run(), self.request_log.run(), self.metrics.watch_loop()):
+            for work in (self.live.run(), self.request_log.run(), self.metrics.watch_loop(), self._tidy()):
                 group.create_task(work)
+
+    async def _tidy(self) -> None:
+        """Forget stored aliases whose time is over, every hour."""
+        while True:
+            await asyncio.sleep(3600)
+            with contextlib.suppress(DatabaseAway):
+                async with self.database.connection() as connection:
+                    await store.drop_expired_aliases(connection)
 
     async def _open_database(self) -> None:
         try:

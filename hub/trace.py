@@ -49,6 +49,8 @@ class Trace:
     problem: str = ""
     """Why the hub answered in the receiver's place, as the requester reads it."""
     seconds: float = 0.0
+    waited_seconds: float = 0.0
+    """Of those, the time in which the hub waited for the requester's body, the receiver, or either side's reading."""
 
     def __post_init__(self) -> None:
         if self.method not in _METHODS:

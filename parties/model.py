@@ -124,6 +124,11 @@ class Platform:
         return frozenset(role.party.key for role in self.roles if self.status_of(role) == ConnectionStatus.CONNECTED)
 
     @cached_property
+    def party_keys(self) -> frozenset[tuple[str, str]]:
+        """The keys of every party it holds, in whatever state."""
+        return frozenset(role.party.key for role in self.roles)
+
+    @cached_property
     def paused(self) -> frozenset[tuple[tuple[str, str], str, InterfaceRole]]:
         """Interfaces of a party that only roles host which take no part: as CPO suspended, as eMSP connected."""
         hosts: dict[tuple[tuple[str, str], str, InterfaceRole], bool] = {}

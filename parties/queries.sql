@@ -132,6 +132,15 @@ SET digest = excluded.digest, expires_at = excluded.expires_at;
 DELETE FROM inbound_token
 WHERE platform_id = $1 AND kind = ANY ($2::text[]);
 
+-- drop_superseded --
+-- The previous token, now that the current one (one of these digests) is in use.
+DELETE FROM inbound_token
+WHERE platform_id = $1 AND kind = 'previous' AND EXISTS (
+    SELECT
+    FROM inbound_token AS newer
+    WHERE newer.platform_id = $1 AND newer.kind = 'current' AND newer.digest = ANY ($2::bytea[])
+);
+
 -- demote_token --
 -- The token just presented, as the previous one.
 UPDATE inbound_token

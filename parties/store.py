@@ -205,7 +205,7 @@ async def unregister(connection: Connection, platform_id: int) -> None:
 
 
 async def reseal_tokens(connection: Connection, keys: SecretKeys) -> None:
-    """Seal every outbound token with the current key, so that an old key is needed for old URLs only."""
+    """Seal every outbound token with the current key, so that an old one is not needed for these."""
     for row in await connection.fetch(queries()["platforms"]):
         if row["outbound_token"] and not keys.is_current(row["outbound_token"], row["id"]):
             token = keys.open_token(row["outbound_token"], row["id"])
@@ -228,6 +228,11 @@ async def add_token(
 async def drop_tokens(connection: Connection, platform_id: int, *kinds: TokenKind) -> None:
     """Recognise a platform's tokens of these kinds no more."""
     await connection.execute(queries()["drop_tokens"], platform_id, list(kinds))
+
+
+async def drop_superseded(connection: Connection, platform_id: int, digests: Iterable[bytes]) -> None:
+    """End the previous token's life, if the one just used still is the current one (T-006)."""
+    await connection.execute(queries()["drop_superseded"], platform_id, list(digests))
 
 
 async def keep_as_previous(connection: Connection, platform_id: int, digests: Iterable[bytes]) -> None:

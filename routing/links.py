@@ -118,7 +118,8 @@ def take_response_url(query: str) -> tuple[str, str]:
         url, _, after = value.partition("&")
         url = unquote(url)
     rest = "&".join(part for part in (before, after) if part)
-    if re.search(r"(?:^|&)response_url=", rest):
+    # In any spelling: a receiver that took the other one would send its result, with its token for the hub, there.
+    if any(name.casefold() == "response_url" for name, _ in _parameters(rest)):
         raise InvalidParameters("The query parameter response_url is there more than once.")
     return url, rest
 
@@ -159,7 +160,7 @@ def replace_member(body: bytes, name: str, value: str) -> bytes:
 
 
 def member_spans(body: bytes, name: str) -> list[tuple[int, int]]:
-    """Give where the values of a top-level member begin and end, as byte offsets."""
+    """Give where the values of a top-level member begin and end, as byte offsets, its name in any letter case."""
     spans: list[tuple[int, int]] = []
     depth = 0
     key: object = None
@@ -169,7 +170,7 @@ def member_spans(body: bytes, name: str) -> list[tuple[int, int]]:
     for match in _JSON_TOKEN.finditer(body):
         token = match[0]
         if depth == 1 and start >= 0 and token in (b",", b"}"):
-            if key == name:
+            if isinstance(key, str) and key.casefold() == name:
                 spans.append((start, end))
             start, key = -1, None
         if depth == 1 and start < 0 and previous == b":":

@@ -1,5 +1,6 @@
 """A request's facts: who sends what to whom, read from its path and headers."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -91,6 +92,8 @@ def read_target(raw_url: str) -> Target:
     """
     if not raw_url.isascii():
         raw_url = quote(raw_url.encode(errors="surrogateescape"), safe=_ASCII)
+    if "#" in raw_url:
+        raise NotFound("There is a # in the URL; as part of an id it is written %23.")
     path, _, query = raw_url.partition("?")
     head, *rest = path.removeprefix("/ocpi/").split("/", 3)
     if not path.startswith("/ocpi/") or len(rest) < 2 or rest[0] not in INTERFACES or not rest[1]:
@@ -98,7 +101,16 @@ def read_target(raw_url: str) -> Target:
     remainder = rest[2].lstrip("/") if len(rest) > 2 else ""
     while "//" in remainder:
         remainder = remainder.replace("//", "/")
+    if _climbs(remainder):
+        raise NotFound("The path has a segment that climbs out of it.")
     return Target(head, INTERFACES[rest[0]], rest[1], remainder, query)
+
+
+def _climbs(path: str) -> bool:
+    """Whether a receiver could read `.` or `..` as a way to another module, and answer there with the hub's token."""
+    if "." not in path and "%" not in path:
+        return False
+    return any(part in (".", "..") for part in re.split(r"[/\\]", unquote(path)))
 
 
 def read_message(
@@ -110,9 +122,11 @@ def read_message(
     """
     segments = target.segments
     sender = read_sender(headers, platform)
+    _require_active(sender, platform, operation)
     if operation.owner_in_path:
         owner = PartyID(unquote(segments[0]), unquote(segments[1]))
-        if owner.key != sender.key and not platform.switches.foreign_owner:
+        is_sender = str(owner).isascii() and owner.key == sender.key
+        if not is_sender and not platform.switches.foreign_owner:
             raise WrongOwner(f"The URL names {owner} as owner, but the sender is {sender}.")
     return Message(
         operation=operation,
@@ -141,6 +155,7 @@ def read_aliased_message(
         if receiver is not None and receiver.key != alias.target.key:
             raise InvalidParameters(f"The OCPI-to headers name {receiver}, but this URL leads to {alias.target}.")
     _require_not_suspended(alias.user, platform)
+    _require_active(alias.user, platform, operation)
     return Message(operation, target, platform, alias.user, alias.target, ids)
 
 
@@ -193,6 +208,13 @@ def read_sender(headers: Headers, platform: Platform) -> PartyID:
 def _require_not_suspended(sender: PartyID, platform: Platform) -> None:
     if not platform.is_connected(sender):
         raise WrongSender(f"{sender} is suspended at this hub.")
+
+
+def _require_active(sender: PartyID, platform: Platform, operation: Operation) -> None:
+    """Refuse a party that would send in a role which takes no part, like a suspended CPO's pushes."""
+    own: InterfaceRole = "SENDER" if operation.interface == "RECEIVER" else "RECEIVER"
+    if (sender.key, operation.module, own) in platform.paused:
+        raise WrongSender(f"{sender} takes no part in {operation.module} at this hub.")
 
 
 def _only(headers: Headers, name: str) -> str | None:

@@ -9,9 +9,11 @@ from typing import Any
 import asyncpg
 import pytest
 
+from config.ocpi import Overloaded
 from hub import live_table
 from hub.simulator import SimulatedPlatform
 from parties import store
+from parties.model import Role
 from tests.hubs import HubOnTest, registered
 from tests.waiting import until
 
@@ -86,8 +88,13 @@ async def test_an_unknown_token_is_looked_up_once_in_a_second(hub: HubOnTest, lo
 async def test_unknown_tokens_are_looked_up_at_a_limited_rate(hub: HubOnTest, lookups: list[int]) -> None:
     live = hub.hub.live
     began = time.monotonic()
-    found = [await live.authenticate(carries(f"unknown-{number}")) for number in range(300)]
-    assert found == [None] * 300
+    refused = 0
+    for number in range(300):
+        try:
+            assert await live.authenticate(carries(f"unknown-{number}")) is None
+        except Overloaded:  # not 401: whether it is unknown was not found out
+            refused += 1
+    assert refused > 0
     windows = int(time.monotonic() - began) + 1
     assert len(lookups) <= live_table.MAX_LOOKUPS_PER_SECOND * windows
     assert windows < 4
@@ -113,7 +120,21 @@ async def test_a_flood_of_unknown_tokens_keeps_no_member_out(hub: HubOnTest) -> 
         assert (await cpo.call("GET", "credentials", "SENDER")).is_success
         made = await hub.invite("DE-TNM:EMSP")
         assert await ask(hub, cpo, made) == 200
-        assert set(await asyncio.gather(*flood)) == {401}
+        assert set(await asyncio.gather(*flood)) <= {401, 503}
+
+
+async def test_a_token_of_another_process_used_many_times_at_once_is_good_every_time(
+    start_hub: StartHub, lookups: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_table, "POLL_SECONDS", 60)
+    one, other = await start_hub(), await start_hub()
+    await make_deaf(other)
+    made = await one.members.invite([Role.parse("BE-BEC:CPO")])
+    lookups.clear()
+    header = carries(made.token.reveal())
+    found = await asyncio.gather(*(other.hub.live.authenticate(header) for _ in range(5)))
+    assert all(each is not None for each in found)
+    assert len(lookups) <= 1
 
 
 async def test_a_change_is_told_at_once(start_hub: StartHub, monkeypatch: pytest.MonkeyPatch) -> None:

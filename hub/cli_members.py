@@ -305,7 +305,8 @@ def rotate(party: PartyArgument, yes: YesOption = False, as_json: JSON = False) 
             tell(f"The hub answers at {settings().versions_url}.")
             _confirm(platform, "Rotate the tokens", yes)
             await members.rotate(platform, caller, tell)
-            await _tell(members, platform.id, as_json, f"{platform} and the hub have new tokens.")
+            if as_json:
+                print_json(_platform_json(await members.platform_of(wanted, role)))
 
     _run(work)
 

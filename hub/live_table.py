@@ -147,7 +147,9 @@ class LiveTable:
                 self._changed.clear()
                 await self._look()
                 try:
-                    await asyncio.wait_for(self._changed.wait(), POLL_SECONDS)
+                    # Not wait_for, which in Python 3.11 can lose a cancellation to a NOTIFY of the same moment.
+                    async with asyncio.timeout(POLL_SECONDS):
+                        await self._changed.wait()
                 except TimeoutError:
                     continue
         finally:

@@ -37,7 +37,7 @@ PATHS = [
     "BE/BEC/a:b@c;d=e,f!g$h&i'j(k)",
     "BE/BEC/%3Fx%3D1",
     "BE/BEC/K%C3%B6ln",
-    "BE/BEC/..%2F..%2Fversions",
+    "BE/BEC/a..%2F..b%2Fversions",
     "BE/BEC/a|b^c",
     "BE/BEC/S1?x=https%3A%2F%2Fz&y=a+b&x=%2A&empty=&bare",
     "BE/BEC/S1?type=AD_HOC_USER&%74=1",

@@ -60,6 +60,8 @@ from routing.resolve import Direct
 log = structlog.get_logger()
 
 _DAY = 86400
+HOLD_IDLE_TIMEOUTS = 10
+"""After the head there is no total limit but this one, which only an answer that drips on purpose can reach."""
 _ERRORS: dict[type[http.ClientError], type[OCPIError]] = {
     http.ConnectFailed: ReceiverNotConnected,
     http.NoAnswer: ReceiverTimeout,
@@ -219,7 +221,7 @@ class Relay:
         passes_coded = coded and is_accepted(coding, request.headers.get("Accept-Encoding"))
         if coded and not passes_coded:
             chunks, length = decode(chunks, coding, self._settings.max_body), None
-        in_time = self._settings.forward_timeout
+        in_time = HOLD_IDLE_TIMEOUTS * self._settings.idle_timeout
         with _Waiting(trace):
             held, is_whole = await _hold(chunks, self._settings.held_body, in_time)
         if passes_coded and not is_whole:  # too long to be looked into as it is

@@ -78,7 +78,7 @@ FAILURES: dict[str, tuple[Script, int]] = {
 async def test_a_receiver_that_fails_before_much_has_come_is_an_envelope(
     start_hub: StartHub, method: str, subtests: pytest.Subtests
 ) -> None:
-    hub = await start_hub(forward_timeout=0.5, idle_timeout=0.5)
+    hub = await start_hub(forward_timeout=0.5, idle_timeout=0.15)
     body = {"id": "1"} if method == "PUT" else None
     async with nothing_left(hub), registered(hub, p1(), p3()) as (cpo, _):
         for name, (script, status_code) in FAILURES.items():
@@ -101,11 +101,13 @@ async def test_a_receiver_that_refuses_is_4003(hub: HubOnTest) -> None:
 
 
 async def test_a_slow_answer_is_an_answer(hub: HubOnTest) -> None:
+    """The forward timeout is until the head; after it each silence is limited, not the whole."""
+    assert hub.settings.forward_timeout == 1
     pieces = [OK[n : n + 1] for n in range(len(OK))]
     async with (
         nothing_left(hub),
         registered(hub, p1(), p3()) as (cpo, _),
-        villain(hub, "DE-TNM", "tokens.SENDER", say(head(len(OK)), *pieces, pause=0.002)),
+        villain(hub, "DE-TNM", "tokens.SENDER", say(head(len(OK)), *pieces, pause=1.5 / len(OK))),
     ):
         answer = await cpo.call("GET", "tokens", "SENDER", to="DE-TNM", headers=expect.IDS)
         expect.relayed(answer, to="BE-BEC", sender="DE-TNM", body=OK)

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from config.ocpi import InvalidParameters, OCPIError, TooLarge
 
-_BOM = b"\xef\xbb\xbf"
+BOM = b"\xef\xbb\xbf"
 
 
 class TooSlow(OCPIError):
@@ -62,7 +62,7 @@ async def read_body(request: web.BaseRequest, *, hold: int, maximum: int, idle_s
     while size <= hold:
         chunk = await _read_chunk(request, idle_seconds)
         if not chunk:
-            return Body(b"".join(held).removeprefix(_BOM))
+            return Body(b"".join(held).removeprefix(BOM))
         held.append(chunk)
         size += len(chunk)
     return Body(held[0], _stream(request, held, maximum, idle_seconds), length)

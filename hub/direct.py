@@ -26,7 +26,7 @@ from config.settings import Settings
 from hub import client as http
 from hub.addresses import split_url
 from hub.aliases import Aliases
-from hub.bodies import Body, read_body
+from hub.bodies import BOM, Body, read_body
 from hub.coding import decode, is_accepted
 from hub.database import DatabaseAway
 from hub.metrics import Metrics
@@ -228,6 +228,8 @@ class Relay:
             chunks, passes_coded = decode(_chain(held, chunks), coding, self._settings.max_body), False
             length = None
             held, is_whole = await _hold(chunks, self._settings.held_body, in_time)
+        if is_whole and not passes_coded:
+            held = held.removeprefix(BOM)  # T-040: no JSON parser has to take it
         plain = held
         if passes_coded:
             fields["Content-Encoding"] = coding

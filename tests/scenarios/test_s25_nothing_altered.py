@@ -83,3 +83,15 @@ async def test_ten_thousand_odd_numbers_survive(hub: HubOnTest) -> None:
         assert orjson.loads(body)
         await cpo.call("PUT", "sessions", "RECEIVER", "BE/BEC/1", to="DE-TNM", body=body)
         assert emsp.received[0].body == body
+
+
+async def test_a_byte_order_mark_is_all_that_is_ever_left_out(hub: HubOnTest) -> None:
+    """T-040: strip it, in both directions."""
+    async with registered(hub, p1(), p3()) as (cpo, emsp):
+        envelope = b'{"status_code":1000,"timestamp":"2019-06-24T12:39:09Z"}'
+        emsp.answer("PATCH", "locations", "RECEIVER", Reply(200, b"\xef\xbb\xbf" + envelope))
+        answer = await cpo.call(
+            "PATCH", "locations", "RECEIVER", "BE/BEC/LOC1", to="DE-TNM", body=b"\xef\xbb\xbf" + PATCH
+        )
+        assert emsp.received[0].body == PATCH
+        assert answer.body == envelope

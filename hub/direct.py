@@ -1,9 +1,8 @@
 """Direct forwarding: one request to one platform, its answer back byte for byte, but for the URLs that are ours."""
 
-import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 import orjson
@@ -30,6 +29,7 @@ from hub.bodies import BOM, Body, read_body
 from hub.coding import decode, is_accepted
 from hub.database import DatabaseAway
 from hub.metrics import Metrics
+from hub.streaming import Waiting, chain, hold, stream
 from hub.trace import Trace
 from parties.model import Platform, origin_of
 from routing.aliases import Alias, split_target
@@ -88,7 +88,7 @@ class Relay:
     ) -> web.StreamResponse:
         """Forward a request and give the receiver's answer. Raises OCPIError where the hub answers instead."""
         operation, settings = message.operation, self._settings
-        with _Waiting(trace):
+        with Waiting(trace):
             body = await self._read_body(request, message)
         route, body = await self._put_own_response_url(message, route, body)
         has_body = bool(body.held)
@@ -222,19 +222,19 @@ class Relay:
         if coded and not passes_coded:
             chunks, length = decode(chunks, coding, self._settings.max_body), None
         in_time = HOLD_IDLE_TIMEOUTS * self._settings.idle_timeout
-        with _Waiting(trace):
-            held, is_whole = await _hold(chunks, self._settings.held_body, in_time)
+        with Waiting(trace):
+            held, is_whole = await hold(chunks, self._settings.held_body, in_time)
         if passes_coded and not is_whole:  # too long to be looked into as it is
-            chunks, passes_coded = decode(_chain(held, chunks), coding, self._settings.max_body), False
+            chunks, passes_coded = decode(chain(held, chunks), coding, self._settings.max_body), False
             length = None
-            held, is_whole = await _hold(chunks, self._settings.held_body, in_time)
+            held, is_whole = await hold(chunks, self._settings.held_body, in_time)
         if is_whole and not passes_coded:
             held = held.removeprefix(BOM)  # T-040: no JSON parser has to take it
         plain = held
         if passes_coded:
             fields["Content-Encoding"] = coding
-            undone = decode(_chain(held), coding, self._settings.max_body)
-            plain, is_whole = await _hold(undone, self._settings.max_body, in_time)
+            undone = decode(chain(held), coding, self._settings.max_body)
+            plain, is_whole = await hold(undone, self._settings.max_body, in_time)
         status_code = read_status_code(plain) if is_whole else None
         trace.receiver_status_code = status_code
         problem = judge(answer.status, is_envelope=status_code is not None if is_whole else starts_like_envelope(plain))
@@ -253,8 +253,8 @@ class Relay:
         await self._put_own_links(message, route, url, answer, status_code, fields)
         if is_whole:
             return web.Response(status=answer.status, body=held, headers=fields)
-        with _Waiting(trace):
-            return await _stream(
+        with Waiting(trace):
+            return await stream(
                 request, answer.status, fields, length, held, chunks, trace, self._settings.idle_timeout
             )
 
@@ -301,21 +301,6 @@ class Relay:
             target=route.receiver,
             expires=expires,
         )
-
-
-class _Waiting:
-    """Counts the time in its block as waiting for others, not as the hub's own."""
-
-    __slots__ = ("_began", "_trace")
-
-    def __init__(self, trace: Trace) -> None:
-        self._trace = trace
-
-    def __enter__(self) -> None:
-        self._began = time.perf_counter()
-
-    def __exit__(self, *_: object) -> None:
-        self._trace.waited_seconds += time.perf_counter() - self._began
 
 
 def new_id() -> str:
@@ -374,67 +359,3 @@ def _expiry_date(body: bytes) -> float:
         return min(moment.replace(tzinfo=moment.tzinfo or UTC).timestamp(), time.time() + 366 * _DAY)
     except (KeyError, TypeError, ValueError):
         return 0.0
-
-
-async def _hold(chunks: AsyncIterator[bytes], limit: int, seconds: float) -> tuple[bytes, bool]:
-    """Read up to a little over `limit` bytes; give them and whether that was all.
-
-    Raises ReceiverTimeout when they drip in: every piece in time, but so few that the requester would wait for ever.
-    """
-    held: list[bytes] = []
-    size = 0
-    try:
-        async with asyncio.timeout(seconds):
-            async for chunk in chunks:
-                held.append(chunk)
-                size += len(chunk)
-                if size > limit:
-                    return b"".join(held), False
-    except TimeoutError:
-        raise ReceiverTimeout("The receiver's answer came too slowly. It may have carried the request out.") from None
-    return held[0] if len(held) == 1 else b"".join(held), True
-
-
-async def _chain(held: bytes, chunks: AsyncIterator[bytes] | None = None) -> AsyncIterator[bytes]:
-    yield held
-    if chunks is not None:
-        async for chunk in chunks:
-            yield chunk
-
-
-async def _stream(
-    request: web.BaseRequest,
-    status: int,
-    fields: dict[str, str],
-    length: int | None,
-    held: bytes,
-    chunks: AsyncIterator[bytes],
-    trace: Trace,
-    idle_seconds: float,
-) -> web.StreamResponse:
-    """Pass a long answer on as it comes. When it breaks off, so does ours: no error fits after the first byte.
-
-    A requester that stops reading is given up too, since the receiver's place is taken meanwhile.
-    """
-    response = web.StreamResponse(status=status, headers=fields)
-    response.content_length = length
-    await response.prepare(request)
-    try:
-        await _in_time(response.write(held), idle_seconds)
-        async for chunk in chunks:
-            await _in_time(response.write(chunk), idle_seconds)
-        await _in_time(response.write_eof(), idle_seconds)
-    except (http.ClientError, OCPIError) as exc:
-        trace.outcome, trace.problem = "broken_off", str(exc)
-        if request.transport is not None:
-            request.transport.abort()
-    except (ConnectionError, TimeoutError):
-        trace.outcome = "left"
-        if request.transport is not None:
-            request.transport.abort()
-    return response
-
-
-async def _in_time(writing: Awaitable[None], seconds: float) -> None:
-    async with asyncio.timeout(seconds):
-        await writing

@@ -100,7 +100,6 @@ class Relay:
             receiver=route.receiver,
             ids=MessageIDs(trace.onward_request_id, message.ids.correlation),
             has_body=has_body,
-            accept_encoding="identity",
             further=self._further_headers,
         )
         url = route.url
@@ -120,7 +119,7 @@ class Relay:
                     trace.waited_seconds += trace.receiver_seconds
                     started = time.perf_counter()
                     trace.receiver_http_status = answer.status
-                    redirected = _redirect(answer, url) if may_follow else None
+                    redirected = redirected_to(answer, url) if may_follow else None
                     if redirected is not None:
                         url = redirected
                         continue
@@ -329,10 +328,10 @@ def _authorization(platform: Platform, receiver: PartyID) -> str:
     return platform.authorization
 
 
-def _redirect(answer: http.Response, url: str) -> str | None:
-    """Give where to send a held request again: 307 or 308 to the same origin (R-118)."""
+def redirected_to(answer: http.Response, url: str, codes: tuple[int, ...] = (307, 308)) -> str | None:
+    """Give where to send a held request again: one of these redirects, to the same origin (R-118)."""
     location = answer.headers.get("Location")
-    if answer.status not in (307, 308) or not location:
+    if answer.status not in codes or not location:
         return None
     target = (resolve_reference(url, location) or "").partition("#")[0]
     try:

@@ -19,15 +19,16 @@ from config.ocpi import (
     PartnerUnusable,
 )
 from hub import client as http
-from hub.addresses import AddressGuard, URLRefused, split_url
-from hub.direct import new_id
+from hub.addresses import AddressGuard, URLRefused
+from hub.direct import new_id, redirected_to
 from parties.model import origin_of
 from parties.registration import find_version, latest_mutual, read_data, read_endpoints
 from parties.tokens import Secret, write_authorization
-from routing.links import resolve_reference
 
 TIMEOUT_SECONDS = 10.0
 _ANSWER_MAX = 1024 * 1024
+_REDIRECTS = {"GET": (301, 302, 307, 308)}
+"""Redirects that keep the method; after a GET, 301 and 302 do so too."""
 
 
 class TokenRefused(PartnerUnusable):
@@ -139,7 +140,7 @@ class Caller:
                 async with self.client.send(
                     http.Request(method, url, fields, body), key=key, lane="urgent", timeout=TIMEOUT_SECONDS
                 ) as answer:
-                    target = _redirect(answer, url, method) if may_follow else None
+                    target = redirected_to(answer, url, _REDIRECTS.get(method, (307, 308))) if may_follow else None
                     if target is None:
                         async with asyncio.timeout(TIMEOUT_SECONDS):  # a body may drip in for ever
                             body_read = await answer.read(_ANSWER_MAX)
@@ -172,16 +173,3 @@ class Caller:
                 raise OutcomeUnknown(f"{where}: {exc.message}") from exc
             # Seen: a token in a form that is not understood answered with HTTP 200 and 3000, or a 2xxx.
             raise (TokenRefused if method == "GET" else PartnerUnusable)(f"{where}: {exc.message}") from exc
-
-
-def _redirect(answer: http.Response, url: str, method: str) -> str | None:
-    location = answer.headers.get("Location")
-    codes = (301, 302, 307, 308) if method == "GET" else (307, 308)
-    if answer.status not in codes or not location:
-        return None
-    target = (resolve_reference(url, location) or "").partition("#")[0]
-    try:
-        split_url(target)  # what cannot be called is no redirect
-        return target if origin_of(target) == origin_of(url) else None
-    except ValueError:
-        return None

@@ -79,7 +79,6 @@ def onward_headers(
     receiver: PartyID,
     ids: MessageIDs,
     has_body: bool,
-    accept_encoding: str,
     further: tuple[str, ...] = (),
 ) -> list[tuple[str, str]]:
     """Give the header fields of a forwarded request.
@@ -95,7 +94,7 @@ def onward_headers(
         (TO_PARTY, receiver.party_id),
         (FROM_COUNTRY, sender.country_code),
         (FROM_PARTY, sender.party_id),
-        ("Accept-Encoding", accept_encoding),
+        ("Accept-Encoding", "identity"),
     ]
     if has_body:
         fields.append(("Content-Type", _plain(incoming.get("Content-Type")) or "application/json"))

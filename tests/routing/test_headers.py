@@ -30,7 +30,6 @@ def onward(
         receiver=party("DE-TNM"),
         ids=IDS,
         has_body=has_body,
-        accept_encoding="identity",
         further=further,
     )
 
@@ -50,7 +49,6 @@ def test_routing_headers_keep_the_letters_of_the_parties() -> None:
             receiver=party("De-tnm"),
             ids=IDS,
             has_body=False,
-            accept_encoding="identity",
         )
     )
 

@@ -7,12 +7,34 @@ of a Client Owned Object (OCPI 2.2.1, Transport and format, Client Owned Object 
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 from config.ocpi import InterfaceRole, MethodNotAllowed, NotFound
 
 AliasKind = Literal["result", "location", "link"]
 """What a URL that the hub gave out stands for: a response_url, a Location, or the next page of a list."""
+
+FoundBy = Literal[
+    "",
+    "cdr_token",
+    "cdr_token_or_session",
+    "addressee",
+    "session",
+    "session_in_body",
+    "location",
+    "location_in_body",
+    "token",
+    "reservation",
+    "profile",
+]
+"""What of a request without OCPI-to headers names its receiver (OCPI 2.2.1, Open Routing Request). Empty: nothing does.
+cdr_token: the party of the body's cdr_token. addressee: for whom the session in the path was. session, location, token:
+whose it is. reservation: who took the RESERVE_NOW. profile: who last set the session's charging profile."""
+
+Mirrors = Literal["no", "index", "object", "reservation", "profile"]
+"""What the mirror keeps of a push to one party. index: that it exists, and whose it is; object: all of it, for the
+addressee. reservation, profile: who is to be found by it later."""
 
 ALIAS_PATH = ("-", "{alias}")
 """Where such a URL of a result or Location lives, below the module's own: `.../cdrs/-/Xy12`."""
@@ -47,6 +69,13 @@ class Operation:
     reserves: bool = False
     """The response_url stays in use until the reservation's expiry_date (OCPI 2.2.1, Commands, RESERVE_NOW)."""
 
+    broadcast: bool = False
+    """Meant for everybody when addressed to the hub (OCPI 2.2.1, Broadcast Push)."""
+    found_by: FoundBy = ""
+    mirrors: Mirrors = "no"
+    merged: bool = False
+    """The hub answers it from the mirror when addressed to the hub (OCPI 2.2.1, GET All via Hubs)."""
+
     @property
     def owner_in_path(self) -> bool:
         """Whether the first two segments name the object's owner, who must be the sender (R-269)."""
@@ -66,7 +95,15 @@ class Operation:
         )
 
 
-def _owned(module: str, ids: Iterable[tuple[str, str]], methods: Iterable[str]) -> tuple[Operation, ...]:
+def _owned(
+    module: str,
+    ids: Iterable[tuple[str, str]],
+    methods: Iterable[str],
+    *,
+    broadcast: bool = False,
+    mirrors: Mirrors = "no",
+    found_by: Mapping[str, FoundBy] = MappingProxyType({}),
+) -> tuple[Operation, ...]:
     """Give the rows of Client Owned Objects: each method at each depth of ids."""
     rows = []
     path: tuple[str, ...] = ("{country_code}", "{party_id}")
@@ -81,25 +118,36 @@ def _owned(module: str, ids: Iterable[tuple[str, str]], methods: Iterable[str]) 
                     path,
                     name=f"{method.lower()}_{object_name}",
                     body="required" if method in ("PUT", "PATCH") else "none",
+                    broadcast=broadcast and method != "GET",
+                    mirrors="no" if method == "GET" else mirrors,
+                    found_by=found_by.get(method, ""),
                 )
             )
     return tuple(rows)
 
 
 def _list(module: str) -> Operation:
-    return Operation(module, "SENDER", "GET", (), name="list", paged=True)
+    return Operation(module, "SENDER", "GET", (), name="list", paged=True, merged=True)
 
 
 _LOCATION_IDS = (("{location_id}", "location"), ("{evse_uid}", "evse"), ("{connector_id}", "connector"))
 
 _LOCATIONS = (
     _list("locations"),
-    Operation("locations", "SENDER", "GET", ("{location_id}",), name="get_location"),
-    Operation("locations", "SENDER", "GET", ("{location_id}", "{evse_uid}"), name="get_evse"),
-    Operation("locations", "SENDER", "GET", ("{location_id}", "{evse_uid}", "{connector_id}"), name="get_connector"),
-    *_owned("locations", _LOCATION_IDS, ("GET", "PUT", "PATCH")),
+    *(
+        Operation("locations", "SENDER", "GET", path, name=f"get_{object_name}", found_by="location", merged=True)
+        for path, object_name in (
+            (("{location_id}",), "location"),
+            (("{location_id}", "{evse_uid}"), "evse"),
+            (("{location_id}", "{evse_uid}", "{connector_id}"), "connector"),
+        )
+    ),
+    *_owned("locations", _LOCATION_IDS, ("GET", "PUT", "PATCH"), broadcast=True, mirrors="index"),
 )
-_TARIFFS = (_list("tariffs"), *_owned("tariffs", (("{tariff_id}", "tariff"),), ("GET", "PUT", "DELETE")))
+_TARIFFS = (
+    _list("tariffs"),
+    *_owned("tariffs", (("{tariff_id}", "tariff"),), ("GET", "PUT", "DELETE"), broadcast=True, mirrors="index"),
+)
 _SESSIONS = (
     _list("sessions"),
     Operation(
@@ -109,12 +157,29 @@ _SESSIONS = (
         ("{session_id}", "charging_preferences"),
         name="set_charging_preferences",
         body="required",
+        found_by="session",
     ),
-    *_owned("sessions", (("{session_id}", "session"),), ("GET", "PUT", "PATCH")),
+    *_owned(
+        "sessions",
+        (("{session_id}", "session"),),
+        ("GET", "PUT", "PATCH"),
+        mirrors="object",
+        found_by={"GET": "addressee", "PUT": "cdr_token", "PATCH": "cdr_token_or_session"},
+    ),
 )
 _CDRS = (
     _list("cdrs"),
-    Operation("cdrs", "RECEIVER", "POST", (), name="post_cdr", body="required", gives_location=True),
+    Operation(
+        "cdrs",
+        "RECEIVER",
+        "POST",
+        (),
+        name="post_cdr",
+        body="required",
+        gives_location=True,
+        found_by="cdr_token",
+        mirrors="object",
+    ),
     Operation("cdrs", "RECEIVER", "GET", ALIAS_PATH, name="get_cdr", alias="location"),
 )
 _TOKENS = (
@@ -128,9 +193,17 @@ _TOKENS = (
         body="optional",
         authorize=True,
         urgent=True,
+        found_by="token",
     ),
-    *_owned("tokens", (("{token_uid}", "token"),), ("GET", "PUT", "PATCH")),
+    *_owned("tokens", (("{token_uid}", "token"),), ("GET", "PUT", "PATCH"), broadcast=True, mirrors="index"),
 )
+_COMMAND_FOUND_BY: Mapping[str, FoundBy] = {
+    "CANCEL_RESERVATION": "reservation",
+    "RESERVE_NOW": "location_in_body",
+    "START_SESSION": "location_in_body",
+    "STOP_SESSION": "session_in_body",
+    "UNLOCK_CONNECTOR": "location_in_body",
+}
 _COMMANDS = (
     *(
         Operation(
@@ -143,8 +216,10 @@ _COMMANDS = (
             response_url="body",
             urgent=True,
             reserves=command == "RESERVE_NOW",
+            mirrors="reservation" if command == "RESERVE_NOW" else "no",
+            found_by=found_by,
         )
-        for command in ("CANCEL_RESERVATION", "RESERVE_NOW", "START_SESSION", "STOP_SESSION", "UNLOCK_CONNECTOR")
+        for command, found_by in _COMMAND_FOUND_BY.items()
     ),
     Operation(
         "commands", "SENDER", "POST", ALIAS_PATH, name="command_result", body="required", alias="result", urgent=True
@@ -152,7 +227,14 @@ _COMMANDS = (
 )
 _PROFILES = (
     Operation(
-        "chargingprofiles", "RECEIVER", "GET", ("{session_id}",), name="get_active", response_url="query", urgent=True
+        "chargingprofiles",
+        "RECEIVER",
+        "GET",
+        ("{session_id}",),
+        name="get_active",
+        response_url="query",
+        urgent=True,
+        found_by="session",
     ),
     Operation(
         "chargingprofiles",
@@ -163,9 +245,18 @@ _PROFILES = (
         body="required",
         response_url="body",
         urgent=True,
+        found_by="session",
+        mirrors="profile",
     ),
     Operation(
-        "chargingprofiles", "RECEIVER", "DELETE", ("{session_id}",), name="clear", response_url="query", urgent=True
+        "chargingprofiles",
+        "RECEIVER",
+        "DELETE",
+        ("{session_id}",),
+        name="clear",
+        response_url="query",
+        urgent=True,
+        found_by="session",
     ),
     Operation(
         "chargingprofiles",
@@ -177,7 +268,15 @@ _PROFILES = (
         alias="result",
         urgent=True,
     ),
-    Operation("chargingprofiles", "SENDER", "PUT", ("{session_id}",), name="put_active", body="required"),
+    Operation(
+        "chargingprofiles",
+        "SENDER",
+        "PUT",
+        ("{session_id}",),
+        name="put_active",
+        body="required",
+        found_by="profile",
+    ),
 )
 
 _V221 = (*_CDRS, *_PROFILES, *_COMMANDS, *_LOCATIONS, *_SESSIONS, *_TARIFFS, *_TOKENS)
@@ -186,6 +285,9 @@ OPERATIONS: Mapping[str, tuple[Operation, ...]] = {"2.2.1": _V221}
 """Every functional operation of every version that the hub speaks."""
 
 VERSIONS = tuple(OPERATIONS)
+
+CLIENT_INFO = "hubclientinfo"
+"""The one configuration module beside credentials: served without routing headers, so none of these rows."""
 
 INTERFACES: Mapping[str, InterfaceRole] = {"sender": "SENDER", "receiver": "RECEIVER"}
 """The interface's word in the hub's URLs (T-035: SENDER and RECEIVER have separate base URLs)."""
@@ -230,6 +332,24 @@ HOSTS: Mapping[str, frozenset[tuple[str, InterfaceRole]]] = {
         }
     ),
 }
+
+
+# To whom a push of a role is broadcast, if they publish the Receiver interface (OCPI 2.2.1, Broadcast Push names EMSP,
+# NSP, OTHER and CPO; the rest follows from what they are for, and no hub is broadcast to). Every pair here is opposite.
+BROADCAST_TO: Mapping[str, frozenset[str]] = {
+    "CPO": frozenset({"EMSP", "NSP", "OTHER", "NAP", "SCSP", "PTP"}),
+    "EMSP": frozenset({"CPO"}),
+    "OTHER": frozenset({"CPO"}),
+    "NSP": frozenset({"CPO"}),
+    "NAP": frozenset({"EMSP", "NSP", "OTHER", "PTP"}),
+    "SCSP": frozenset({"CPO"}),
+    "PTP": frozenset({"CPO"}),
+}
+
+
+def are_opposite(one: str, other: str) -> bool:
+    """Whether parties of these roles have business with each other."""
+    return other in BROADCAST_TO.get(one, ()) or one in BROADCAST_TO.get(other, ())
 
 
 def custom_operations(modules: Iterable[str]) -> tuple[Operation, ...]:

@@ -28,6 +28,14 @@ def _split(value: Any) -> Any:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
+def _read_days(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    pairs = (part.partition("=") for part in _split(value))
+    return {name.strip(): days.strip() for name, _, days in pairs}
+
+
+Days = Annotated[dict[str, Annotated[int, Field(ge=0)]], BeforeValidator(_read_days)]
 Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
 Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_split)]
 Network = IPv4Network | IPv6Network
@@ -102,6 +110,53 @@ class Settings(BaseModel):
     link_days: int = Field(7, ge=1, description="Days for which the hub's Link to a next page stays valid.")
     result_hours: int = Field(
         24, ge=1, description="Hours for which a response_url stays valid; for a reservation, after its expiry_date."
+    )
+
+    network: Literal["open", "closed"] = Field(
+        "open", description="Whether parties may talk without a contract (open) or only where one allows it (closed)."
+    )
+    broadcast_without_receiver: bool = Field(
+        True,
+        description="Take a push of a location, tariff or token without OCPI-to headers for a broadcast; else 4001.",
+    )
+    ask_for_unknown_tokens: bool = Field(
+        False,
+        description="Ask every eMSP about a token that none has announced, when authorize comes without OCPI-to "
+        "headers. Each of them learns that the token was presented.",
+    )
+    shared_body: int = Field(
+        1024 * 1024, ge=1024, description="Largest object that is broadcast or kept in the mirror, in bytes."
+    )
+    retention: Days = Field(
+        default_factory=lambda: {"sessions": 30, "cdrs": 90},
+        description="Days for which the mirror keeps a module's objects, like sessions=30,cdrs=90; 0 leaves the module "
+        "out. A module that is not named is kept for as long as its owner is a member.",
+    )
+    page_limit: int = Field(
+        100, ge=1, le=1000, description="Most objects on a page of a list that the hub answers itself (X-Limit)."
+    )
+    broadcast_timeout: float = Field(
+        10, gt=0, description="Seconds a receiver may take to answer a broadcast push or another call of the hub's own."
+    )
+    lane_in_flight: int = Field(8, ge=1, description="Broadcast pushes open at one receiving platform at a time.")
+    lane_queue: int = Field(
+        1000,
+        ge=1,
+        description="Broadcast pushes that wait for one platform; beyond, it gets the objects' latest state.",
+    )
+    breaker_time: float = Field(
+        5,
+        gt=0,
+        description="Seconds for which broadcasts pass over a platform that did not answer, before the next try.",
+    )
+    lane_drain_timeout: float = Field(
+        10, ge=0, le=30, description="Seconds for accepted broadcasts to be delivered after SIGTERM."
+    )
+    silence: float = Field(
+        300, gt=0, description="Seconds without a message after which the hub checks whether a platform is alive."
+    )
+    pull_interval: float = Field(
+        3600, gt=0, description="Seconds between two readings of what changed in a platform's Sender lists."
     )
 
     @model_validator(mode="after")

@@ -156,6 +156,8 @@ def config_show(as_json: JSON = False) -> None:
 def _plain(value: object) -> str:
     if isinstance(value, list):
         return ",".join(str(each) for each in value)
+    if isinstance(value, dict):
+        return ",".join(f"{name}={each}" for name, each in value.items())
     return "" if value is None else str(value)
 
 

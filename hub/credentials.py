@@ -17,6 +17,7 @@ from config.settings import Settings
 from hub.database import Database, DatabaseAway
 from hub.handshake import Caller, Discovery, TokenRefused
 from hub.live_table import LiveTable, Presented
+from hub.processes import Processes
 from parties import store
 from parties.model import Access, Platform
 from parties.registration import (
@@ -35,13 +36,20 @@ class Registrar:
     """Registers platforms that call the hub, and lets them change and leave."""
 
     def __init__(
-        self, settings: Settings, keys: SecretKeys, database: Database, live: LiveTable, caller: Caller
+        self,
+        settings: Settings,
+        keys: SecretKeys,
+        database: Database,
+        live: LiveTable,
+        caller: Caller,
+        processes: Processes,
     ) -> None:
         self._settings = settings
         self._keys = keys
         self._database = database
         self._live = live
         self._caller = caller
+        self._processes = processes
         self.hub = PartyID(settings.country_code, settings.party_id)
 
     async def answer(self, method: str, version: str, presented: Presented, body: bytes) -> Any:
@@ -136,9 +144,10 @@ class Registrar:
             )
 
     async def _follow(self) -> None:
-        """Let this process route by what has just been committed; should the database be away now, a little later."""
+        """Let every process route by what has just been committed; should the database be away now, a little later."""
         with contextlib.suppress(DatabaseAway):
             await self._live.refresh()
+            await self._processes.all_loaded(self._live.table.generation)
 
     def _own_credentials(self, token: Secret) -> dict[str, Any]:
         settings = self._settings

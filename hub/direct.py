@@ -26,9 +26,13 @@ from hub import client as http
 from hub.addresses import split_url
 from hub.aliases import Aliases
 from hub.bodies import BOM, Body, read_body
+from hub.client_info import ClientInfos
 from hub.coding import decode, is_accepted
 from hub.database import DatabaseAway
+from hub.ids import new_id
+from hub.liveness import Liveness
 from hub.metrics import Metrics
+from hub.mirror import Mirror
 from hub.streaming import Waiting, chain, hold, stream
 from hub.trace import Trace
 from parties.model import Platform, origin_of
@@ -55,6 +59,7 @@ from routing.links import (
     take_response_url,
 )
 from routing.message import Message, MessageIDs
+from routing.objects import read_change
 from routing.resolve import Direct
 
 log = structlog.get_logger()
@@ -76,20 +81,38 @@ _ERRORS: dict[type[http.ClientError], type[OCPIError]] = {
 class Relay:
     """Carries direct routes out."""
 
-    def __init__(self, settings: Settings, client: http.Client, aliases: Aliases, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        client: http.Client,
+        aliases: Aliases,
+        metrics: Metrics,
+        mirror: Mirror,
+        client_infos: ClientInfos,
+        liveness: Liveness,
+    ) -> None:
         self._settings = settings
         self._client = client
         self._aliases = aliases
         self._metrics = metrics
+        self._mirror = mirror
+        self._client_infos = client_infos
+        self._liveness = liveness
         self._further_headers = check_forward_headers(settings.forward_headers)
 
     async def relay(
-        self, request: web.BaseRequest, message: Message, route: Direct, trace: Trace
+        self, request: web.BaseRequest, message: Message, route: Direct, trace: Trace, body: Body | None = None
     ) -> web.StreamResponse:
-        """Forward a request and give the receiver's answer. Raises OCPIError where the hub answers instead."""
+        """Forward a request and give the receiver's answer. Raises OCPIError where the hub answers instead.
+
+        `body`: what `read_body` gave, where the route was found from it.
+        """
         operation, settings = message.operation, self._settings
-        with Waiting(trace):
-            body = await self._read_body(request, message)
+        trace.receiver_platform_id = route.platform.id
+        await self._client_infos.introduce(route.sender, route.platform)
+        if body is None:
+            body = await self.read_body(request, message, trace)
+        pushed = body
         route, body = await self._put_own_response_url(message, route, body)
         has_body = bool(body.held)
         trace.onward_request_id = new_id()
@@ -129,6 +152,7 @@ class Relay:
                         self._note(route.platform, is_usable=isinstance(exc, NotFound))
                         raise
                     self._note(route.platform, is_usable=trace.outcome != "broken_off")
+                    self._take_in(message, route, pushed, trace)
                     return response
             raise AssertionError("a second redirect is an answer")
         except ValueError as exc:  # what the client would not put on the wire
@@ -140,19 +164,40 @@ class Relay:
             kind = next(ours for theirs, ours in _ERRORS.items() if isinstance(exc, theirs))
             if kind is not Overloaded:
                 self._metrics.failed(route.platform.id)
+            if kind in (ReceiverNotConnected, ReceiverTimeout):
+                self._liveness.suspect(route.platform.id)
             trace.problem = str(exc)
             raise kind(_explain(kind, route.receiver)) from exc
 
     def _note(self, platform: Platform, *, is_usable: bool) -> None:
         (self._metrics.answered if is_usable else self._metrics.failed)(platform.id)
+        self._liveness.seen(platform.id)
+
+    def _take_in(self, message: Message, route: Direct, body: Body, trace: Trace) -> None:
+        """Let the mirror have what the receiver accepted; what is too large to be held is only passed on."""
+        accepted = trace.status_code is not None and 1000 <= trace.status_code < 2000
+        if message.operation.mirrors == "no" or not accepted or body.stream is not None:
+            return
+        if not self._mirror.keeps(message.operation.module):
+            return
+        try:
+            self._mirror.take_addressed(read_change(message, body.held, datetime.now(UTC), route.receiver))
+        except OCPIError as exc:
+            log.debug("a push is not one that the mirror understands", action="not_mirrored", reason=exc.message)
+
+    async def read_body(self, request: web.BaseRequest, message: Message, trace: Trace) -> Body:
+        """Take a request's body in: held and checked to be JSON, or ready to be streamed. Raises OCPIError."""
+        with Waiting(trace):
+            return await self._read_body(request, message)
 
     async def _read_body(self, request: web.BaseRequest, message: Message) -> Body:
         operation, settings = message.operation, self._settings
         if operation.body == "none":
             return Body()
-        body = await read_body(
-            request, hold=settings.held_body, maximum=settings.max_body, idle_seconds=settings.idle_timeout
-        )
+        hold = settings.held_body
+        if operation.mirrors == "object":
+            hold = max(hold, settings.shared_body)
+        body = await read_body(request, hold=hold, maximum=settings.max_body, idle_seconds=settings.idle_timeout)
         if not body.held and operation.body == "optional":
             return body  # authorize may come without (T-044)
         if body.stream is not None:
@@ -300,12 +345,6 @@ class Relay:
             target=route.receiver,
             expires=expires,
         )
-
-
-def new_id() -> str:
-    """Make an id for X-Request-ID: a random UUID (R-170)."""
-    value = os.urandom(16).hex()
-    return f"{value[:8]}-{value[8:12]}-4{value[13:16]}-a{value[17:20]}-{value[20:]}"
 
 
 def _at(alias: Alias, url: str) -> Alias:

@@ -20,7 +20,8 @@ from config.ocpi import (
 )
 from hub import client as http
 from hub.addresses import AddressGuard, URLRefused
-from hub.direct import new_id, redirected_to
+from hub.direct import redirected_to
+from hub.ids import new_id
 from parties.model import origin_of
 from parties.registration import find_version, latest_mutual, read_data, read_endpoints
 from parties.tokens import Secret, write_authorization

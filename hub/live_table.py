@@ -16,6 +16,7 @@ from config.ocpi import Overloaded
 from hub.database import AWAY, Database, DatabaseAway
 from hub.embedded_postgres import EmbeddedPostgresError
 from parties import store
+from parties.contracts import Contracts
 from parties.model import Access
 from parties.tokens import Secret, SecretKeys, WrongKey, read_authorization
 from routing.table import EMPTY, RoutingTable, make_table
@@ -43,12 +44,13 @@ class Presented:
 class LiveTable:
     """The current routing table and who keeps it current."""
 
-    def __init__(self, database: Database, keys: SecretKeys) -> None:
+    def __init__(self, database: Database, keys: SecretKeys, *, is_open: bool = True) -> None:
         self.table: RoutingTable = EMPTY
         self.is_degraded = False
         """Whether the database was away at the last look."""
         self._database = database
         self._keys = keys
+        self._is_open = is_open
         self._loading = asyncio.Lock()
         self._changed = asyncio.Event()
         self._listener: asyncpg.Connection[asyncpg.Record] | None = None
@@ -76,7 +78,8 @@ class LiveTable:
                         raise
                     # Another hub has a newer key already: what is routed here goes on until this one has it too.
                     raise DatabaseAway("The hub cannot read its database with the secret key it has.") from exc
-                self.table = make_table(generation, platforms, access)
+                contracts = Contracts((), platforms, is_open=self._is_open, now=datetime.now(UTC))
+                self.table = make_table(generation, platforms, access, contracts)
                 self._unknown.clear()
                 self._presented.clear()
 

@@ -21,23 +21,30 @@ from config.ocpi import (
     ServerError,
     Unauthorized,
 )
-from config.operations import VERSIONS, OperationIndex
+from config.operations import CLIENT_INFO, VERSIONS, OperationIndex
 from config.settings import Settings
 from hub.aliases import Aliases
 from hub.bodies import RequesterLeft, read_body
+from hub.broadcast import Broadcaster
+from hub.client_info import ClientInfos
 from hub.credentials import Registrar
 from hub.database import Database, DatabaseAway
-from hub.direct import Relay, new_id
+from hub.direct import Relay
 from hub.envelope import failure, success
+from hub.get_all import MergedLists
+from hub.ids import new_id
 from hub.listener import MemberConnection
 from hub.live_table import LiveTable, Presented
+from hub.liveness import Liveness
 from hub.metrics import Metrics
+from hub.open_routing import OpenRouting
 from hub.trace import RequestLog, Trace
 from parties import store
+from parties.model import Platform
 from routing.headers import answer_headers
 from routing.links import ALIAS_PARAMETER, take_parameter
-from routing.message import MessageIDs, read_aliased_message, read_ids, read_message, read_target
-from routing.resolve import resolve, resolve_alias
+from routing.message import MessageIDs, Target, read_aliased_message, read_ids, read_message, read_target
+from routing.resolve import Broadcast, ByContent, Direct, GetAll, Route, resolve, resolve_alias
 
 log = structlog.get_logger()
 
@@ -57,6 +64,11 @@ class Road:
         aliases: Aliases,
         registrar: Registrar,
         relay: Relay,
+        broadcaster: Broadcaster,
+        merged_lists: MergedLists,
+        open_routing: OpenRouting,
+        client_infos: ClientInfos,
+        liveness: Liveness,
         metrics: Metrics,
         request_log: RequestLog,
     ) -> None:
@@ -68,6 +80,11 @@ class Road:
         self._aliases = aliases
         self._registrar = registrar
         self._relay = relay
+        self._broadcaster = broadcaster
+        self._merged_lists = merged_lists
+        self._open_routing = open_routing
+        self._client_infos = client_infos
+        self._liveness = liveness
         self._metrics = metrics
         self._log = request_log
         self._superseded: set[int] = set()
@@ -111,6 +128,7 @@ class Road:
         presented = await self._authenticate(request)
         access = presented.access
         trace.platform_id = access.platform.id
+        self._liveness.seen(access.platform.id)
         url = _origin_form(request.raw_path)
         segments = [part for part in url.partition("?")[0].split("/") if part]
         if segments[:1] == ["ocpi"] and (len(segments) <= 2 or segments[2:] == ["credentials"]):
@@ -120,6 +138,8 @@ class Road:
             # R-032: a CREDENTIALS_TOKEN_A opens versions and credentials only.
             raise Unauthorized("This credentials token is for registering only: versions and credentials.")
         target = read_target(url)
+        if target.module == CLIENT_INFO:
+            return self._list_client_info(request.method, target, access.platform, ids, trace)
         operation = self._operations.find(
             target.version, target.interface, target.module, request.method, target.segments
         )
@@ -134,18 +154,44 @@ class Road:
                 raise NotFound
             message = read_aliased_message(operation, target, request.headers, access.platform, ids, alias)
             trace.sender, trace.receiver = message.sender, message.receiver
-            route = resolve_alias(message, alias, self._live.table, query)
+            route: Route = resolve_alias(message, alias, self._live.table, query)
         else:
-            trace.scenario = "direct"
             message = read_message(operation, target, request.headers, access.platform, ids)
             trace.sender, trace.receiver = message.sender, message.receiver
-            route = resolve(message, self._live.table, self._hub)
-        trace.receiver_platform_id = route.platform.id
+            trace.scenario = "direct"
+            route = resolve(
+                message, self._live.table, self._hub, broadcasts_open=self._settings.broadcast_without_receiver
+            )
         if operation.method == "GET":
             connection = request.protocol
             assert isinstance(connection, MemberConnection)
             connection.cancel_when_lost = asyncio.current_task()  # R-123: only a GET ends with its requester
-        return await self._relay.relay(request, message, route, trace)
+        match route:
+            case Direct():
+                return await self._relay.relay(request, message, route, trace)
+            case Broadcast():
+                trace.scenario = "broadcast"
+                return await self._broadcaster.accept(request, message, trace)
+            case GetAll():
+                trace.scenario = "get_all"
+                return await self._merged_lists.answer(request, message, trace)
+            case ByContent():
+                trace.scenario = "open"
+                return await self._open_routing.answer(request, message, trace)
+
+    def _list_client_info(
+        self, method: str, target: Target, platform: Platform, ids: MessageIDs, trace: Trace
+    ) -> web.Response:
+        """Answer the Sender interface of HubClientInfo, without routing headers (R-206, R-208)."""
+        trace.scenario, trace.operation = "configuration", f"{CLIENT_INFO}.list"
+        self._require_version(target.version)
+        if target.interface != "SENDER" or target.segments:
+            raise NotFound("HubClientInfo is a list here: the SENDER interface, without a path.")
+        if method != "GET":
+            raise MethodNotAllowed(allow=("GET",))
+        data, paging = self._client_infos.list(platform, target.query)
+        trace.status_code = 1000
+        return success(data, answer_headers(ids) | paging)
 
     async def _authenticate(self, request: web.BaseRequest) -> Presented:
         presented = await self._live.authenticate(request.headers.get(AUTHORIZATION))
@@ -224,7 +270,12 @@ class Road:
             "role": "SENDER",
             "url": f"{self._details_url(version)}/credentials",
         }
-        return {"version": version, "endpoints": [credentials, *endpoints]}
+        client_info = {
+            "identifier": CLIENT_INFO,
+            "role": "SENDER",
+            "url": self._aliases.module_url(version, "SENDER", CLIENT_INFO),
+        }
+        return {"version": version, "endpoints": [credentials, client_info, *endpoints]}
 
     def _refuse(self, error: OCPIError, ids: MessageIDs, trace: Trace) -> web.Response:
         """Answer in the receiver's place: FROM = hub, TO = the requester if known (R-103)."""
@@ -238,7 +289,7 @@ class Road:
             trace.outcome = _OUTCOMES.get(error.status_code) or (
                 "hub_error" if 3000 <= error.status_code < 4000 else "refused"
             )
-        functional = trace.scenario in ("direct", "alias") and trace.sender is not None
+        functional = trace.scenario not in ("configuration", "none") and trace.sender is not None
         fields = answer_headers(ids, to=trace.sender if functional else None, sender=self._hub if functional else None)
         return failure(error, fields)
 

@@ -15,16 +15,26 @@ from config.ocpi import PartyID
 from config.settings import Settings
 from hub.addresses import AddressGuard
 from hub.aliases import Aliases
+from hub.broadcast import Broadcaster
 from hub.client import Client
+from hub.client_info import ClientInfos
 from hub.credentials import Registrar
 from hub.database import AWAY, Database, DatabaseAway
 from hub.direct import Relay
+from hub.get_all import MergedLists
 from hub.handshake import Caller
 from hub.keys import load_secret_keys
+from hub.lanes import Lanes
 from hub.listener import LINGER_SECONDS, SILENCE_SECONDS, MemberServer
 from hub.live_table import LiveTable
+from hub.liveness import Liveness
 from hub.metrics import Metrics
+from hub.mirror import Mirror
+from hub.open_routing import OpenRouting
 from hub.ops import make_ops_app
+from hub.own_calls import OwnCalls
+from hub.processes import Processes
+from hub.pulls import Pulls
 from hub.road import Road
 from hub.trace import RequestLog
 from parties import store
@@ -43,19 +53,35 @@ class Hub:
         self.metrics = Metrics(distribution_version("ocpi-hub"))
         self.request_log = request_log
         self.database = Database(settings)
-        self.live = LiveTable(self.database, self.keys)
+        self.live = LiveTable(self.database, self.keys, is_open=settings.network == "open")
         self.guard = make_guard(settings)
         self.client = make_client(settings, self.guard)
         caller = Caller(self.client, self.guard, origin_of(settings.public_url))
         aliases = Aliases(self.keys, settings.public_url, self.database)
+        live, database, metrics, party = self.live, self.database, self.metrics, self.party
+        self.processes = processes = Processes(database, live)
+        self.mirror = mirror = Mirror(settings, database)
+        calls = OwnCalls(settings, self.client, metrics)
+        self.liveness = Liveness(settings, live, database, processes, calls)
+        calls.on_answer, calls.on_silence = self.liveness.seen, self.liveness.suspect
+        self.client_infos = ClientInfos(settings, live, database, processes, calls)
+        self.pulls = Pulls(settings, live, database, mirror, processes, calls, party)
+        mirror.on_missing = self.pulls.fetch_missing
+        self.lanes = Lanes(settings, live, database, mirror, processes, calls, metrics, party)
+        relay = Relay(settings, self.client, aliases, metrics, mirror, self.client_infos, self.liveness)
         self.road = Road(
             settings,
-            live=self.live,
-            database=self.database,
+            live=live,
+            database=database,
             aliases=aliases,
-            registrar=Registrar(settings, self.keys, self.database, self.live, caller),
-            relay=Relay(settings, self.client, aliases, self.metrics),
-            metrics=self.metrics,
+            registrar=Registrar(settings, self.keys, database, live, caller, processes),
+            relay=relay,
+            broadcaster=Broadcaster(settings, live, mirror, self.lanes, party),
+            merged_lists=MergedLists(settings, live, database, mirror, aliases, party),
+            open_routing=OpenRouting(settings, live, mirror, relay, self.client, party),
+            client_infos=self.client_infos,
+            liveness=self.liveness,
+            metrics=metrics,
             request_log=request_log,
         )
         self.is_draining = False
@@ -75,10 +101,13 @@ class Hub:
             beside = asyncio.create_task(self._run_beside())
             try:
                 yield beside
+                await self.lanes.drain()
             finally:
                 beside.cancel()
                 await asyncio.gather(beside, return_exceptions=True)
                 await self.road.close()
+                await self.mirror.close()
+                await self.processes.close()
         finally:
             await self.client.close()
             await self.database.close()
@@ -86,7 +115,18 @@ class Hub:
 
     async def _run_beside(self) -> None:
         async with asyncio.TaskGroup() as group:
-            for work in (self.live.run(), self.request_log.run(), self.metrics.watch_loop(), self._tidy()):
+            for work in (
+                self.live.run(),
+                self.request_log.run(),
+                self.metrics.watch_loop(),
+                self._tidy(),
+                self.processes.run(),
+                self.mirror.run(),
+                self.lanes.run(),
+                self.liveness.run(),
+                self.client_infos.run(),
+                self.pulls.run(),
+            ):
                 group.create_task(work)
 
     async def _tidy(self) -> None:

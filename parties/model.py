@@ -29,6 +29,8 @@ class Role:
     suspended: bool = False
     """Set by the hub's operator."""
     business_details: Mapping[str, Any] = field(default_factory=dict)
+    status_changed_at: datetime | None = field(default=None, compare=False)
+    """When its state or suspension last changed; None for one not read from the database."""
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -57,6 +59,12 @@ class Switches:
     """Whether it may push with another owner than itself in the URL (some put the receiver there)."""
     origins: tuple[str, ...] = ()
     """Further origins (https://host:port) of this platform, for its response_urls."""
+    pull: bool = True
+    """Whether the hub reads its Sender lists into the mirror."""
+    catch_up: bool = False
+    """Whether it is brought up to date with what was broadcast while it was away (OCPI leaves that to it)."""
+    owner_as_sender: bool = False
+    """Whether broadcasts to it name the object's owner in OCPI-from, not the hub as OCPI says (T-059)."""
     endpoints: Mapping[str, str] = field(default_factory=dict)
     """Endpoint URLs in place of, or beside, those it publishes: `commands:RECEIVER` to URL."""
 
@@ -79,6 +87,10 @@ class Platform:
     """What it was learnt to understand: Base64 (as OCPI says) or the raw token."""
     switches: Switches = field(default_factory=Switches)
     details_url: str | None = None
+    is_online: bool = True
+    """False once it has been silent and did not answer a still-alive check: OFFLINE."""
+    status_changed_at: datetime | None = field(default=None, compare=False)
+    """When its state, or whether it is online, last changed; None for one not read from the database."""
 
     @cached_property
     def endpoints(self) -> Mapping[tuple[str, InterfaceRole], str]:
@@ -116,12 +128,21 @@ class Platform:
             return ConnectionStatus.SUSPENDED
         if self.state == "planned" or role.state == "invited":
             return ConnectionStatus.PLANNED
-        return ConnectionStatus.CONNECTED
+        return ConnectionStatus.CONNECTED if self.is_online else ConnectionStatus.OFFLINE
+
+    def takes_part(self, role: Role) -> bool:
+        """Whether it is registered and not suspended in this role, be it online or not."""
+        return self.status_of(role) in (ConnectionStatus.CONNECTED, ConnectionStatus.OFFLINE)
+
+    def status_since(self, role: Role) -> datetime | None:
+        """Give when the status of this role last changed."""
+        moments = [moment for moment in (role.status_changed_at, self.status_changed_at) if moment is not None]
+        return max(moments, default=None)
 
     @cached_property
-    def connected(self) -> frozenset[tuple[str, str]]:
-        """The keys of the parties it serves, each in one role at least."""
-        return frozenset(role.party.key for role in self.roles if self.status_of(role) == ConnectionStatus.CONNECTED)
+    def active(self) -> frozenset[tuple[str, str]]:
+        """The keys of the parties that take part here, each in one role at least."""
+        return frozenset(role.party.key for role in self.roles if self.takes_part(role))
 
     @cached_property
     def party_keys(self) -> frozenset[tuple[str, str]]:
@@ -130,18 +151,22 @@ class Platform:
 
     @cached_property
     def paused(self) -> frozenset[tuple[tuple[str, str], str, InterfaceRole]]:
-        """Interfaces of a party that only roles host which take no part: as CPO suspended, as eMSP connected."""
+        """Interfaces of a party that only roles host which take no part: as CPO suspended, as eMSP not."""
         hosts: dict[tuple[tuple[str, str], str, InterfaceRole], bool] = {}
         for role in self.roles:
-            is_connected = self.status_of(role) == ConnectionStatus.CONNECTED
+            takes_part = self.takes_part(role)
             for module, interface in HOSTS.get(role.role, ()):
                 key = (role.party.key, module, interface)
-                hosts[key] = hosts.get(key, False) or is_connected
-        return frozenset(key for key, is_connected in hosts.items() if not is_connected)
+                hosts[key] = hosts.get(key, False) or takes_part
+        return frozenset(key for key, takes_part in hosts.items() if not takes_part)
+
+    def serves(self, party: PartyID) -> bool:
+        """Whether this party takes part here, be the platform online or not."""
+        return party.key in self.active
 
     def is_connected(self, party: PartyID) -> bool:
-        """Whether it serves this party."""
-        return party.key in self.connected
+        """Whether it serves this party and can be called."""
+        return self.is_online and party.key in self.active
 
     def __str__(self) -> str:
         return self.name or ", ".join(str(role) for role in self.roles) or f"platform {self.id}"

@@ -7,7 +7,8 @@ FROM routing_generation;
 
 -- platforms --
 -- Every platform.
-SELECT id, name, state, version, versions_url, details_url, outbound_token, token_base64, switches
+SELECT id, name, state, version, versions_url, details_url, outbound_token, token_base64, switches, is_online,
+    status_changed_at
 FROM platform
 ORDER BY id;
 
@@ -18,7 +19,7 @@ FROM endpoint;
 
 -- parties --
 -- Every party in every role, in the order they were first named.
-SELECT platform_id, country_code, party_id, role, state, suspended, business_details
+SELECT platform_id, country_code, party_id, role, state, suspended, business_details, status_changed_at
 FROM party
 ORDER BY platform_id, upper(country_code), upper(party_id), role;
 
@@ -57,6 +58,13 @@ UPDATE platform
 SET state = $2, changed_at = now()
 WHERE id = $1;
 
+-- set_online --
+-- Whether a registered platform answers; nothing changes, and nobody is told, when that is known already.
+UPDATE platform
+SET is_online = $2
+WHERE id = $1 AND is_online <> $2
+RETURNING id;
+
 -- set_name --
 -- What the operator calls a platform.
 UPDATE platform
@@ -66,7 +74,7 @@ WHERE id = $1;
 -- register_platform --
 -- A finished handshake: where the platform is and how to speak to it.
 UPDATE platform
-SET state = 'registered', version = $2, versions_url = $3, details_url = $4, outbound_token = $5, token_base64 = $6,
+SET state = 'registered', is_online = true, version = $2, versions_url = $3, details_url = $4, outbound_token = $5, token_base64 = $6,
     changed_at = now()
 WHERE id = $1;
 
@@ -164,6 +172,12 @@ WHERE platform_id = $1 AND kind = 'current';
 SELECT kind
 FROM inbound_token
 WHERE platform_id = $1 AND digest = ANY ($2::bytea[]) AND (expires_at IS NULL OR expires_at > now());
+
+-- contracts --
+-- Every rule about who may talk to whom, those removed lately included.
+SELECT id, sender, receiver, module, allowed, valid_from, valid_until, changed_at, removed_at
+FROM contract
+ORDER BY id;
 
 -- put_alias --
 -- A URL of a party that was too long to be sealed into one of ours.

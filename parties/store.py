@@ -55,6 +55,7 @@ async def read_members(connection: Connection, keys: SecretKeys) -> tuple[int, l
                 state=row["state"],
                 suspended=row["suspended"],
                 business_details=orjson.loads(row["business_details"]),
+                status_changed_at=row["status_changed_at"],
             )
         )
     platforms = [
@@ -88,6 +89,8 @@ def _platform(
         token=keys.open_token(sealed, row["id"]) if sealed else None,
         token_base64=row["token_base64"],
         switches=read_switches(row["switches"]),
+        is_online=row["is_online"],
+        status_changed_at=row["status_changed_at"],
     )
 
 
@@ -98,6 +101,9 @@ def read_switches(text: str) -> Switches:
         token=values.get("token", "auto"),
         foreign_owner=values.get("foreign_owner", False),
         origins=tuple(values.get("origins", ())),
+        pull=values.get("pull", True),
+        catch_up=values.get("catch_up", False),
+        owner_as_sender=values.get("owner_as_sender", False),
         endpoints=values.get("endpoints", {}),
     )
 
@@ -108,6 +114,9 @@ async def set_switches(connection: Connection, platform_id: int, switches: Switc
         "token": switches.token,
         "foreign_owner": switches.foreign_owner,
         "origins": list(switches.origins),
+        "pull": switches.pull,
+        "catch_up": switches.catch_up,
+        "owner_as_sender": switches.owner_as_sender,
         "endpoints": dict(switches.endpoints),
     }
     await connection.execute(queries()["set_switches"], platform_id, orjson.dumps(values).decode())
@@ -147,6 +156,11 @@ async def delete_platform(connection: Connection, platform_id: int) -> None:
 async def set_state(connection: Connection, platform_id: int, state: PlatformState) -> None:
     """Store a platform's state."""
     await connection.execute(queries()["set_state"], platform_id, state)
+
+
+async def set_online(connection: Connection, platform_id: int, *, online: bool) -> bool:
+    """Store whether a platform answers; give whether that is news."""
+    return await connection.fetchval(queries()["set_online"], platform_id, online) is not None
 
 
 async def put_roles(connection: Connection, platform_id: int, roles: Iterable[Role], state: PartyState) -> None:

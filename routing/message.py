@@ -206,7 +206,7 @@ def read_sender(headers: Headers, platform: Platform) -> PartyID:
 
 
 def _require_not_suspended(sender: PartyID, platform: Platform) -> None:
-    if not platform.is_connected(sender):
+    if not platform.serves(sender):
         raise WrongSender(f"{sender} is suspended at this hub.")
 
 

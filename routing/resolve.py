@@ -29,22 +29,57 @@ class Direct:
     sender: PartyID
 
 
-def resolve(message: Message, table: RoutingTable, hub: PartyID) -> Direct:
-    """Give the route of a message.
+@dataclass(frozen=True, slots=True)
+class Broadcast:
+    """One request to each receiving party, acknowledged by the hub beforehand (OCPI 2.2.1, Broadcast Push)."""
 
-    Raises UnknownReceiver (4001), RoutingFailed (4000: module not published), ReceiverNotConnected (4003: planned or
-    suspended) and InvalidParameters (2001: addressed to the hub in a way that OCPI does not know, or a list of nobody).
+
+@dataclass(frozen=True, slots=True)
+class GetAll:
+    """Answered by the hub from what all owners shared (OCPI 2.2.1, GET All via Hubs)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ByContent:
+    """The receiver is to be found from what the message says (OCPI 2.2.1, Open Routing Request)."""
+
+
+Route = Direct | Broadcast | GetAll | ByContent
+
+
+def resolve(message: Message, table: RoutingTable, hub: PartyID, *, broadcasts_open: bool = True) -> Route:
+    """Give the route of a message; `broadcasts_open`: a push for everybody may come without OCPI-to headers (T-060).
+
+    Raises UnknownReceiver (4001), RoutingFailed (4000: module not published), ReceiverNotConnected (4003: planned,
+    suspended, offline or without a contract) and InvalidParameters (2001: addressed to the hub in a way that OCPI does
+    not know, or a list of nobody).
     """
-    receiver = message.receiver
+    receiver, operation = message.receiver, message.operation
     if receiver is None:
-        if message.operation.paged and not message.operation.path:
+        if operation.paged and not operation.path:
             # OCPI 2.2.1, Open Routing Request: not for lists (T-066).
-            raise InvalidParameters("The OCPI-to headers are missing: a list is asked of one party.")
-        raise UnknownReceiver("The OCPI-to headers are missing, and this hub does not route by content.")
+            raise InvalidParameters("The OCPI-to headers are missing: a list is asked of one party, or of the hub.")
+        if operation.broadcast and broadcasts_open:
+            return Broadcast()
+        if not operation.found_by:
+            raise UnknownReceiver(
+                f"The OCPI-to headers are missing, and nothing in {operation.label} says who is meant."
+            )
+        return ByContent()
     if receiver.key == hub.key:
-        raise InvalidParameters(f"{message.operation.label} cannot be addressed to the hub itself.")
+        if operation.broadcast:
+            return Broadcast()
+        if operation.merged:
+            return GetAll()
+        raise InvalidParameters(f"{operation.label} cannot be addressed to the hub itself.")
+    return resolve_direct(message, receiver, table)
+
+
+def resolve_direct(message: Message, receiver: PartyID, table: RoutingTable) -> Direct:
+    """Give the route of a message to this party. Raises as `resolve` does."""
     target = message.target
     platform, endpoint = find_receiver(receiver, message.operation, table)
+    require_contract(message.sender, receiver, message.operation, table)
     return Direct(platform, join(endpoint, target.path, target.query), receiver, message.sender)
 
 
@@ -76,10 +111,10 @@ def find_receiver(receiver: PartyID, operation: Operation, table: RoutingTable) 
     holders = table.holders.get(receiver.key, ())
     if not holders:
         raise UnknownReceiver(f"{receiver} is not known at this hub.")
-    connected = [platform for platform in holders if platform.is_connected(receiver)]
-    if not connected:
+    active = [platform for platform in holders if platform.serves(receiver)]
+    if not active:
         raise ReceiverNotConnected(f"{receiver} is {_status(receiver, holders).lower()} and cannot be reached.")
-    found = [platform for platform in connected if (module, interface) in platform.endpoints]
+    found = [platform for platform in active if (module, interface) in platform.endpoints]
     if not found:
         raise RoutingFailed(f"{receiver} does not offer the {interface} interface of {module}.")
     if len(found) > 1:
@@ -88,7 +123,15 @@ def find_receiver(receiver: PartyID, operation: Operation, table: RoutingTable) 
         raise UnknownReceiver(f"{receiver} offers the {interface} interface of {module} on more than one platform.")
     if (receiver.key, module, interface) in found[0].paused:
         raise ReceiverNotConnected(f"{receiver} takes no part in {module} at the moment.")
+    if not found[0].is_online:
+        raise ReceiverNotConnected(f"{receiver} is offline; the hub looks for it every few seconds.")  # T-094
     return found[0], found[0].endpoints[(module, interface)]
+
+
+def require_contract(sender: PartyID, receiver: PartyID, operation: Operation, table: RoutingTable) -> None:
+    """Refuse a conversation that no contract allows; HubClientInfo shows the receiver as PLANNED then (T-031)."""
+    if not table.contracts.allows(sender.key, receiver.key, operation.module, operation.interface):
+        raise ReceiverNotConnected(f"{sender} and {receiver} have no contract about {operation.module} at this hub.")
 
 
 def require_connected(party: PartyID, platform: Platform | None) -> Platform:
@@ -118,6 +161,6 @@ def _status(party: PartyID, holders: tuple[Platform, ...]) -> str:
 
 def _hosts(party: PartyID, platform: Platform, module: str, interface: InterfaceRole) -> bool:
     return any(
-        (module, interface) in HOSTS.get(role.role, ()) and platform.status_of(role) == ConnectionStatus.CONNECTED
+        (module, interface) in HOSTS.get(role.role, ()) and platform.takes_part(role)
         for role in _roles(party, platform)
     )

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from parties.contracts import Contracts
 from parties.model import Access, Platform
 
 
@@ -20,6 +21,8 @@ class RoutingTable:
 
     replaced: frozenset[int]
     """Platforms whose previous token is still valid, until its successor is first used (T-006)."""
+    contracts: Contracts
+    """Who may talk to whom, about what, as of when this was made."""
 
     def authenticate(self, digests: Iterable[bytes]) -> Access | None:
         """Give what the first known of these digests opens."""
@@ -30,8 +33,13 @@ class RoutingTable:
         return None
 
 
-def make_table(generation: int, platforms: Iterable[Platform], access: Mapping[bytes, Access]) -> RoutingTable:
-    """Make the routing table of these platforms."""
+def make_table(
+    generation: int,
+    platforms: Iterable[Platform],
+    access: Mapping[bytes, Access],
+    contracts: Contracts | None = None,
+) -> RoutingTable:
+    """Make the routing table of these platforms; without contracts everybody may talk to everybody."""
     by_id = {platform.id: platform for platform in platforms}
     holders: dict[tuple[str, str], list[Platform]] = {}
     for platform in by_id.values():
@@ -43,6 +51,7 @@ def make_table(generation: int, platforms: Iterable[Platform], access: Mapping[b
         dict(access),
         {key: tuple(found) for key, found in holders.items()},
         frozenset(each.platform.id for each in access.values() if each.kind == "previous"),
+        contracts or Contracts((), by_id.values(), is_open=True),
     )
 
 

@@ -1,0 +1,185 @@
+-- What the hub shares: contracts, the mirror, broadcasts, hub processes and the work that one of them does at a time.
+-- depends: 0001_members
+
+-- migrate: apply
+
+ALTER TABLE platform
+    ADD COLUMN is_online boolean NOT NULL DEFAULT true,
+    ADD COLUMN status_changed_at timestamptz NOT NULL DEFAULT now();
+COMMENT ON COLUMN platform.is_online IS 'false: CONNECTED once, and silent now (OFFLINE)';
+ALTER TABLE party
+    ADD COLUMN status_changed_at timestamptz NOT NULL DEFAULT now();
+
+-- When a status changes, HubClientInfo's last_updated does too, whichever statement changed it.
+CREATE FUNCTION note_platform_status() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.status_changed_at := clock_timestamp();
+    RETURN NEW;
+END
+$$;
+CREATE TRIGGER platform_status BEFORE UPDATE ON platform FOR EACH ROW
+    WHEN (OLD.state IS DISTINCT FROM NEW.state OR OLD.is_online IS DISTINCT FROM NEW.is_online)
+    EXECUTE FUNCTION note_platform_status();
+CREATE TRIGGER party_status BEFORE UPDATE ON party FOR EACH ROW
+    WHEN (
+        OLD.state IS DISTINCT FROM NEW.state OR OLD.suspended IS DISTINCT FROM NEW.suspended
+        OR OLD.platform_id IS DISTINCT FROM NEW.platform_id
+    )
+    EXECUTE FUNCTION note_platform_status();
+
+CREATE TABLE contract (
+    id              integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    sender          text NOT NULL,
+    receiver        text NOT NULL,
+    module          text NOT NULL DEFAULT '*',
+    allowed         boolean NOT NULL,
+    valid_from      timestamptz,
+    valid_until     timestamptz,
+    changed_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
+    removed_at      timestamptz
+);
+COMMENT ON COLUMN contract.sender IS 'who asks: *, *:CPO, NL-ABC or NL-ABC:CPO';
+COMMENT ON COLUMN contract.removed_at IS 'kept a while, since what it changed has this time as last_updated';
+CREATE TRIGGER contract_changed AFTER INSERT OR UPDATE OR DELETE ON contract
+    FOR EACH STATEMENT EXECUTE FUNCTION count_routing_change();
+
+CREATE TABLE hub_process (
+    id              uuid PRIMARY KEY,
+    host            text NOT NULL,
+    pid             integer NOT NULL,
+    started_at      timestamptz NOT NULL DEFAULT now(),
+    seen_at         timestamptz NOT NULL DEFAULT clock_timestamp(),
+    generation      bigint NOT NULL DEFAULT -1
+) WITH (fillfactor = 50);
+COMMENT ON COLUMN hub_process.generation IS 'the routing table that is in force there';
+
+CREATE TABLE platform_work (
+    platform_id     integer PRIMARY KEY REFERENCES platform ON DELETE CASCADE,
+    holder          uuid,
+    progress        bigint,
+    waiting         integer NOT NULL DEFAULT 0,
+    oldest_at       timestamptz,
+    delivered       bigint NOT NULL DEFAULT 0,
+    failed          bigint NOT NULL DEFAULT 0,
+    skipped         bigint NOT NULL DEFAULT 0,
+    last_seen       timestamptz,
+    suspected_at    timestamptz,
+    told_until      timestamptz
+) WITH (fillfactor = 50);
+COMMENT ON TABLE platform_work IS 'what exactly one process does for a platform at a time, and how far it has come';
+COMMENT ON COLUMN platform_work.holder IS 'the hub_process that does it; free when that one was not seen for seconds';
+COMMENT ON COLUMN platform_work.progress IS 'the last broadcast that its lane is done with; NULL before the first';
+COMMENT ON COLUMN platform_work.told_until IS 'it was told every change of ClientInfo up to here';
+
+CREATE TABLE pull (
+    platform_id     integer NOT NULL REFERENCES platform ON DELETE CASCADE,
+    party           text NOT NULL,
+    module          text NOT NULL,
+    date_from       timestamptz,
+    next_url        text,
+    objects         bigint NOT NULL DEFAULT 0,
+    total           bigint,
+    highest         timestamptz,
+    started_at      timestamptz,
+    finished_at     timestamptz,
+    due_at          timestamptz NOT NULL DEFAULT now(),
+    problem         text,
+    PRIMARY KEY (platform_id, party, module)
+);
+COMMENT ON TABLE pull IS 'how far the hub has come in reading each Sender list';
+COMMENT ON COLUMN pull.date_from IS 'what the next round asks for; NULL: everything';
+COMMENT ON COLUMN pull.next_url IS 'the page to go on with after an interruption';
+COMMENT ON COLUMN pull.highest IS 'the latest last_updated of this round so far';
+
+-- The mirror: client owned objects as their owners shared them.
+CREATE SEQUENCE mirror_position;
+CREATE TABLE mirror_object (
+    module          text NOT NULL,
+    owner           text NOT NULL,
+    object_key      text NOT NULL,
+    addressee       text NOT NULL DEFAULT '',
+    position        bigint,
+    platform_id     integer NOT NULL,
+    version         text NOT NULL,
+    path            text NOT NULL,
+    body            bytea,
+    evse_uids       text[],
+    last_updated    timestamptz,
+    received_at     timestamptz NOT NULL,
+    listed_at       timestamptz,
+    broadcast       bigint,
+    deleted         boolean NOT NULL DEFAULT false,
+    expires_at      timestamptz,
+    PRIMARY KEY (module, owner, object_key, addressee)
+);
+COMMENT ON COLUMN mirror_object.owner IS 'folded party, like NL-ABC';
+COMMENT ON COLUMN mirror_object.object_key IS 'folded id; of a token its uid, a blank and its type';
+COMMENT ON COLUMN mirror_object.addressee IS 'folded party that it was for; empty: for the network';
+COMMENT ON COLUMN mirror_object.position IS 'first seen: the order of GET all; NULL while it is not listed';
+COMMENT ON COLUMN mirror_object.path IS 'raw, below the module''s Receiver interface, like NL/ABC/LOC1';
+COMMENT ON COLUMN mirror_object.body IS 'as the owner gave it, but for what mirror_part has; NULL: only known to exist';
+COMMENT ON COLUMN mirror_object.listed_at IS 'the later of last_updated and received_at: what date_from means in GET all';
+COMMENT ON COLUMN mirror_object.broadcast IS 'the last broadcast that changed it';
+ALTER TABLE mirror_object ALTER COLUMN body SET STORAGE EXTERNAL;
+CREATE INDEX mirror_object_id ON mirror_object (module, object_key);
+CREATE INDEX mirror_object_page ON mirror_object (module, position) WHERE position IS NOT NULL;
+CREATE INDEX mirror_object_owner ON mirror_object (module, owner, position) WHERE position IS NOT NULL;
+CREATE INDEX mirror_object_addressee ON mirror_object (module, addressee, position) WHERE addressee <> '';
+CREATE INDEX mirror_object_listed ON mirror_object (module, listed_at) WHERE position IS NOT NULL;
+CREATE INDEX mirror_object_broadcast ON mirror_object (broadcast) WHERE broadcast IS NOT NULL;
+CREATE INDEX mirror_object_expiry ON mirror_object (expires_at) WHERE expires_at IS NOT NULL;
+
+CREATE TABLE mirror_part (
+    module          text NOT NULL,
+    owner           text NOT NULL,
+    object_key      text NOT NULL,
+    addressee       text NOT NULL DEFAULT '',
+    part_key        text NOT NULL,
+    body            bytea NOT NULL,
+    PRIMARY KEY (module, owner, object_key, addressee, part_key),
+    FOREIGN KEY (module, owner, object_key, addressee) REFERENCES mirror_object ON DELETE CASCADE
+) WITH (fillfactor = 50);
+COMMENT ON TABLE mirror_part IS 'EVSEs changed since their location was last put whole: small rows for frequent changes';
+
+CREATE TABLE mirror_count (
+    module          text NOT NULL,
+    owner           text NOT NULL,
+    addressee       text NOT NULL DEFAULT '',
+    number          bigint NOT NULL,
+    PRIMARY KEY (module, owner, addressee)
+);
+COMMENT ON TABLE mirror_count IS 'how many listed objects there are: X-Total-Count without counting';
+
+CREATE TABLE broadcast (
+    id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    accepted_at     timestamptz NOT NULL,
+    platform_id     integer NOT NULL,
+    sender          text NOT NULL,
+    version         text NOT NULL,
+    module          text NOT NULL,
+    operation       text NOT NULL,
+    method          text NOT NULL,
+    path            text NOT NULL,
+    query           text NOT NULL,
+    content_type    text,
+    body            bytea NOT NULL,
+    correlation_id  text NOT NULL,
+    owner           text NOT NULL,
+    object_key      text NOT NULL,
+    previous        bigint,
+    is_complete     boolean NOT NULL
+);
+COMMENT ON COLUMN broadcast.id IS 'in the order of commits: given under a lock that is held until then';
+COMMENT ON COLUMN broadcast.previous IS 'the broadcast before this one of the same top-level object';
+COMMENT ON COLUMN broadcast.is_complete IS 'whether the mirror had the whole object afterwards';
+CREATE INDEX broadcast_accepted ON broadcast (accepted_at);
+
+-- migrate: rollback
+
+DROP TABLE broadcast, mirror_count, mirror_part, mirror_object, pull, platform_work, hub_process, contract;
+DROP SEQUENCE mirror_position;
+DROP TRIGGER party_status ON party;
+DROP TRIGGER platform_status ON platform;
+DROP FUNCTION note_platform_status();
+ALTER TABLE party DROP COLUMN status_changed_at;
+ALTER TABLE platform DROP COLUMN is_online, DROP COLUMN status_changed_at;

@@ -1,0 +1,130 @@
+"""Calls that the hub makes of its own: broadcast pushes, readings of lists, still-alive checks, ClientInfo.
+
+A circuit breaker stands in for a platform that does not answer. Direct requests never come through here: they say
+honestly what became of them.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from purgatory import AsyncCircuitBreakerFactory
+from purgatory.domain.model import OpenedState
+
+from config.ocpi import (
+    AUTHORIZATION,
+    CORRELATION_ID,
+    FROM_COUNTRY,
+    FROM_PARTY,
+    REQUEST_ID,
+    TO_COUNTRY,
+    TO_PARTY,
+    PartyID,
+)
+from config.settings import Settings
+from hub import client as http
+from hub.ids import new_id
+from hub.metrics import Metrics
+from parties.model import Platform
+from routing.answers import read_status_code
+
+ANSWER_MAX = 64 * 1024 * 1024
+"""Largest answer taken whole, in bytes: a page of long locations."""
+
+
+class PassedOver(Exception):
+    """The platform did not answer lately; it is not called until its breaker lets a probe through."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnAnswer:
+    """What a platform answered."""
+
+    http_status: int
+    status_code: int | None
+    """None when it is no OCPI envelope."""
+    headers: http.Headers
+    body: bytes
+
+    @property
+    def is_success(self) -> bool:
+        """Whether it is what OCPI calls success: 2xx and 1xxx."""
+        return 200 <= self.http_status < 300 and self.status_code is not None and 1000 <= self.status_code < 2000
+
+
+class OwnCalls:
+    """Sends the hub's own requests."""
+
+    def __init__(self, settings: Settings, client: http.Client, metrics: Metrics) -> None:
+        self._settings = settings
+        self._client = client
+        self._metrics = metrics
+        self._breakers = AsyncCircuitBreakerFactory(
+            # One failure is enough: whoever is dead costs one short attempt.
+            default_threshold=1,
+            default_ttl=settings.breaker_time,
+            exclude=[asyncio.CancelledError, http.Saturated, http.BodyTooLarge, ValueError],
+        )
+        self.on_answer: Callable[[int], None] = lambda platform_id: None
+        """Told of every platform that answered: a sign of life."""
+        self.on_silence: Callable[[int], None] = lambda platform_id: None
+        """Told of every platform that could not be reached or did not answer in time."""
+
+    async def call(
+        self,
+        platform: Platform,
+        method: str,
+        url: str,
+        *,
+        sender: PartyID | None = None,
+        receiver: PartyID | None = None,
+        correlation_id: str | None = None,
+        content: bytes | None = None,
+        content_type: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109
+        guarded: bool = True,
+        limit: int = ANSWER_MAX,
+    ) -> OwnAnswer:
+        """Send a request and read its answer whole; routing headers only where sender and receiver are given.
+
+        `guarded`: through the platform's breaker. Raises PassedOver, http.ClientError, and ValueError for what cannot
+        be put on the wire.
+        """
+        if platform.authorization is None:
+            raise PassedOver
+        request_id = new_id()
+        fields = [
+            (AUTHORIZATION, platform.authorization),
+            (REQUEST_ID, request_id),
+            (CORRELATION_ID, correlation_id or request_id),
+            ("Accept-Encoding", "identity"),
+        ]
+        if receiver is not None:
+            fields += [(TO_COUNTRY, receiver.country_code), (TO_PARTY, receiver.party_id)]
+        if sender is not None:
+            fields += [(FROM_COUNTRY, sender.country_code), (FROM_PARTY, sender.party_id)]
+        if content is not None:
+            fields.append(("Content-Type", content_type or "application/json"))
+        request = http.Request(method, url, fields, content)
+        seconds = timeout or self._settings.broadcast_timeout
+        if not guarded:
+            return await self._send(platform, request, seconds, limit)
+        breaker = await self._breakers.get_breaker(str(platform.id))
+        try:
+            async with breaker:
+                return await self._send(platform, request, seconds, limit)
+        except OpenedState:
+            raise PassedOver from None
+
+    async def _send(self, platform: Platform, request: http.Request, seconds: float, limit: int) -> OwnAnswer:
+        try:
+            async with self._client.send(request, key=platform.id, timeout=seconds) as answer:
+                body = await answer.read(limit)
+        except http.ClientError as exc:
+            self._metrics.failed(platform.id)
+            if isinstance(exc, http.ConnectFailed | http.NoAnswer | http.ClosedUnanswered):
+                self.on_silence(platform.id)
+            raise
+        self._metrics.answered(platform.id)
+        self.on_answer(platform.id)
+        return OwnAnswer(answer.status, read_status_code(body), answer.headers, body)

@@ -1,13 +1,57 @@
-"""The lanes of broadcast pushes: one per receiving platform, run by the process that holds the platform's work."""
+"""The lanes of broadcast pushes: one per receiving platform, run by the process that holds the platform's work.
+
+What this process accepts goes to its lanes in memory; what others accept is read from the database, in the order of
+commits, woken by a NOTIFY that each process sends at most every 50 ms. How far a lane has come is saved twice a second.
+Whoever takes a lane over begins with the state of every object that changed since.
+"""
+
+import asyncio
+import time
+from collections.abc import Coroutine, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import asyncpg
+import structlog
 
 from config.ocpi import PartyID
 from config.settings import Settings
-from hub.database import Database
+from hub.database import Database, DatabaseAway
+from hub.delivery import Deliveries
+from hub.lane import Feed, Lane, Outcome, State
 from hub.live_table import LiveTable
-from hub.metrics import Metrics
-from hub.mirror import BroadcastRow, Mirror
+from hub.metrics import LaneGauge, Metrics
+from hub.mirror import BroadcastRow, Current, Mirror
 from hub.own_calls import OwnCalls
 from hub.processes import Processes
+from hub.trace import RequestLog
+from parties.contracts import PartyKey
+from parties.store import queries
+from routing.broadcast import receiving_parties
+from routing.table import RoutingTable
+
+log = structlog.get_logger()
+
+CHANNEL = "ocpi_hub_broadcast"
+NOTIFY_SECONDS = 0.05
+POLL_SECONDS = 1.0
+SAVE_SECONDS = 0.5
+IDLE_SAVE_SECONDS = 30.0
+"""A lane that had nothing to do is saved this often: nothing would be delivered twice."""
+READ_ROWS = 500
+STARTS_AT_ONCE = 32
+"""Deliveries begun before the event loop may do something else: 1,000 at once would hold everybody up."""
+DEBT_PAGE = 100
+REST_SECONDS = 1.0
+
+
+@dataclass(slots=True)
+class _Saved:
+    progress: int
+    waiting: int
+    at: float
+    counts: dict[Outcome, int] = field(default_factory=dict)
 
 
 class Lanes:
@@ -22,15 +66,362 @@ class Lanes:
         processes: Processes,
         calls: OwnCalls,
         metrics: Metrics,
+        request_log: RequestLog,
         hub: PartyID,
     ) -> None:
         self._settings = settings
+        self._live = live
+        self._database = database
+        self._mirror = mirror
+        self._processes = processes
+        self._metrics = metrics
+        self._deliveries = Deliveries(live, mirror, calls, request_log, hub)
+        self._lanes: dict[int, Lane] = {}
+        self._feed: Feed | None = None
+        self._ahead: dict[int, BroadcastRow] = {}
+        """Accepted here, offered already, and not yet passed by the reading."""
+        self._saved: dict[int, _Saved] = {}
+        self._targets: dict[tuple[PartyKey, int, str], list[tuple[int, tuple[PartyID, ...]]]] = {}
+        self._targets_of: RoutingTable | None = None
+        self._to_start: dict[int, None] = {}
+        """Lanes in which something can start, in turn."""
+        self._start_wanted = asyncio.Event()
+        self._read_wanted = asyncio.Event()
+        self._notify_wanted = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._paying: set[int] = set()
+        self._rests: dict[int, float] = {}
+        """Until when a lane does not go on making up for a debt, since the platform did not answer."""
+        live.on_notify[CHANNEL] = self._read_wanted.set
+        live.on_loaded.append(self._on_table)
+        processes.watch(self._gained, self._lost, self._finish_lane)
+        metrics.lanes = self._gauges
+
+    # What is accepted
 
     def hand_over(self, row: BroadcastRow) -> None:
         """Take a broadcast that this process has just committed, without a way through the database."""
+        if not self._processes.is_alone:
+            self._notify_wanted.set()
+        feed = self._feed
+        if feed is None or row.id <= feed.read:
+            return
+        if row.previous is not None and row.previous > feed.read and row.previous not in self._ahead:
+            self._read_wanted.set()  # another process took in the one before; both come in their order
+            return
+        self._ahead[row.id] = row
+        self._offer(row)
+
+    def _offer(self, row: BroadcastRow) -> None:
+        assert self._feed is not None
+        self._feed.offered = max(self._feed.offered, row.id)
+        sender = _key_of(row.owner)
+        for platform_id, parties in self._find_targets(sender, row.platform_id, row.module):
+            lane = self._lanes.get(platform_id)
+            if lane is not None:
+                lane.offer(row, parties, sender)
+                self._stir(lane)
+
+    def _find_targets(self, sender: PartyKey, platform_id: int, module: str) -> list[tuple[int, tuple[PartyID, ...]]]:
+        table = self._live.table
+        if table is not self._targets_of:
+            self._targets, self._targets_of = {}, table
+        found = self._targets.get((sender, platform_id, module))
+        if found is None:
+            each = (
+                (platform.id, receiving_parties(platform, sender, platform_id, module, table))
+                for platform in table.platforms.values()
+            )
+            found = self._targets[(sender, platform_id, module)] = [target for target in each if target[1]]
+        return found
+
+    # Whose lanes these are
+
+    def _gained(self, platform_id: int) -> None:
+        self._spawn(self._open(platform_id))
+
+    async def _open(self, platform_id: int) -> None:
+        """Go on where the last holder of this lane was."""
+        while self._processes.holds(platform_id) and platform_id not in self._lanes:
+            try:
+                async with self._database.connection() as connection:
+                    done = await connection.fetchval(queries("hub")["lane_progress"], platform_id)
+            except (DatabaseAway, asyncpg.PostgresError):
+                await asyncio.sleep(REST_SECONDS)
+                continue
+            if self._feed is None:
+                await asyncio.sleep(0.05)
+                continue
+            settings = self._settings
+            lane = Lane(
+                platform_id,
+                self._feed,
+                done=self._feed.offered if done is None else done,
+                queue=settings.lane_queue,
+                in_flight=settings.lane_in_flight,
+            )
+            self._lanes[platform_id] = lane
+            self._saved[platform_id] = _Saved(lane.progress, 0, time.monotonic(), dict(lane.counts))
+            if lane.debt is not None and not self._is_made_up_for(platform_id):
+                lane.forgive()
+            self._stir(lane)
+
+    def _is_made_up_for(self, platform_id: int) -> bool:
+        """Whether a platform gets what a lost process may have left: not while it is OFFLINE, unless switched on."""
+        platform = self._live.table.platforms.get(platform_id)
+        return platform is not None and (platform.is_online or platform.switches.catch_up)
+
+    def _lost(self, platform_id: int) -> None:
+        lane = self._lanes.pop(platform_id, None)
+        self._saved.pop(platform_id, None)
+        if lane is not None:
+            lane.is_closed = True
+
+    async def _finish_lane(self, platform_id: int) -> None:
+        """End what is under way, so that the next holder's first push comes after it."""
+        lane = self._lanes.get(platform_id)
+        if lane is None:
+            return
+        lane.is_closed = True
+        while lane.under_way:
+            await asyncio.sleep(0.02)
+        await self._save([lane])
+
+    def _on_table(self) -> None:
+        """Look at every lane again: a platform that came back may have something to catch up with."""
+        for lane in self._lanes.values():
+            self._stir(lane)
+
+    # What is done
 
     async def run(self) -> None:
-        """Read what other processes accepted, and save how far the lanes have come, until cancelled."""
+        """Start deliveries, read what other processes accepted, and save how far the lanes are, until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                for work in (self._start_loop(), self._read_loop(), self._save_loop(), self._notify_loop()):
+                    group.create_task(work)
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def drain(self) -> None:
         """Deliver what waits, for `lane_drain_timeout` seconds at most."""
+        try:
+            async with asyncio.timeout(self._settings.lane_drain_timeout):
+                while any(not lane.is_idle for lane in self._lanes.values() if self._is_reachable(lane)):
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            left = sum(lane.waiting + lane.under_way for lane in self._lanes.values())
+            log.warning("not every broadcast could be delivered in time", action="lanes_not_drained", left=left)
+        await self._save(list(self._lanes.values()))
+
+    def _is_reachable(self, lane: Lane) -> bool:
+        platform = self._live.table.platforms.get(lane.platform_id)
+        return platform is not None and platform.is_online and self._processes.holds(lane.platform_id)
+
+    def _stir(self, lane: Lane) -> None:
+        """Let a lane go on, if it can."""
+        if lane.debt is not None and lane.platform_id not in self._paying and not lane.is_closed:
+            self._paying.add(lane.platform_id)
+            self._spawn(self._pay(lane))
+        if lane.can_start:
+            self._to_start[lane.platform_id] = None
+            self._start_wanted.set()
+
+    async def _start_loop(self) -> None:
+        started = 0
+        while True:
+            if not self._to_start:
+                self._start_wanted.clear()
+                await self._start_wanted.wait()
+            platform_id = next(iter(self._to_start))
+            del self._to_start[platform_id]
+            lane = self._lanes.get(platform_id)
+            if lane is None or not lane.can_start or not self._processes.holds(platform_id):
+                continue
+            self._spawn(self._deliver(lane))
+            if lane.can_start:
+                self._to_start[platform_id] = None  # the next place, after everybody else's
+            started += 1
+            if started >= STARTS_AT_ONCE:
+                started = 0
+                await asyncio.sleep(0)
+
+    def _deliver(self, lane: Lane) -> Coroutine[Any, Any, None]:
+        chain_key, chain, item = lane.start()
+
+        async def deliver() -> None:
+            try:
+                outcome = await self._deliveries.deliver(lane, chain_key, chain, item)
+            except DatabaseAway:
+                lane.put_back(chain_key, chain, item)
+                await asyncio.sleep(REST_SECONDS)
+            except BaseException:
+                lane.finish(chain_key, chain, item, "failed")
+                raise
+            else:
+                if outcome in ("failed", "skipped"):
+                    self._rests[lane.platform_id] = time.monotonic() + self._settings.breaker_time
+                    if self._catches_up(lane):
+                        lane.go_into_debt()
+                lane.finish(chain_key, chain, item, outcome)
+                self._metrics.count_delivery(outcome)
+            self._stir(lane)
+
+        return deliver()
+
+    def _catches_up(self, lane: Lane) -> bool:
+        platform = self._live.table.platforms.get(lane.platform_id)
+        return platform is not None and platform.switches.catch_up and not lane.is_closed
+
+    # What is made up for
+
+    async def _pay(self, lane: Lane) -> None:
+        """Queue the state of every object that changed since the lane was last up to date."""
+        try:
+            while lane.debt is not None and not lane.is_closed:
+                if not self._is_made_up_for(lane.platform_id):
+                    lane.forgive()
+                    return
+                rest = self._rests.get(lane.platform_id, 0) - time.monotonic()
+                if rest > 0 or not (self._is_reachable(lane) and lane.has_room):
+                    await asyncio.sleep(min(max(rest, 0.05), REST_SECONDS / 4))
+                    continue
+                try:
+                    await self._pay_page(lane)
+                except (DatabaseAway, asyncpg.PostgresError):
+                    await asyncio.sleep(REST_SECONDS)
+        finally:
+            self._paying.discard(lane.platform_id)
+
+    async def _pay_page(self, lane: Lane) -> None:
+        assert lane.debt is not None
+        after, until = lane.debt
+        # Without an upper end: an object changed again since must not be left out, be that change read yet or not.
+        page = await self._mirror.changed_since(after, DEBT_PAGE)
+        if lane.debt is None or lane.debt[0] != after or lane.is_closed:
+            return  # it has a new debt
+        for current in page:
+            self._offer_state(lane, current)
+        lane.pay(page[-1].broadcast if len(page) == DEBT_PAGE and page[-1].broadcast else until)
+        if lane.can_start:
+            self._to_start[lane.platform_id] = None
+            self._start_wanted.set()
+
+    def _offer_state(self, lane: Lane, current: Current) -> None:
+        platform = self._live.table.platforms.get(lane.platform_id)
+        if platform is None or current.broadcast is None:
+            return
+        sender = _key_of(current.key.owner)
+        parties = receiving_parties(platform, sender, current.platform_id, current.key.module, self._live.table)
+        state = State(current.broadcast, current.broadcast, datetime.now(UTC))
+        lane.offer_state(current.key, state, parties, sender, current.platform_id)
+
+    # What other processes accepted
+
+    async def _read_loop(self) -> None:
+        while True:
+            self._read_wanted.clear()
+            try:
+                await self._read()
+            except (DatabaseAway, asyncpg.PostgresError):
+                await asyncio.sleep(REST_SECONDS)
+                continue
+            try:
+                async with asyncio.timeout(POLL_SECONDS):
+                    await self._read_wanted.wait()
+            except TimeoutError:
+                continue
+
+    async def _read(self) -> None:
+        last = await self._mirror.last_broadcast()
+        if self._feed is None:
+            self._feed = Feed(last, last)
+            return
+        feed = self._feed
+        while feed.read < last:
+            rows = await self._mirror.broadcasts_after(feed.read, READ_ROWS, list(self._ahead))
+            for row in rows:
+                if row.id not in self._ahead:
+                    self._offer(row)
+            # Broadcasts become visible in the order of their ids, so nothing can turn up below what was seen.
+            feed.read = rows[-1].id if len(rows) == READ_ROWS else max([last, *(row.id for row in rows)])
+            feed.offered = max(feed.offered, feed.read)
+            self._ahead = {number: row for number, row in self._ahead.items() if number > feed.read}
+            await asyncio.sleep(0)
+
+    async def _notify_loop(self) -> None:
+        """Wake the other processes, at most every 50 ms: a NOTIFY takes a lock at its commit that all share."""
+        while True:
+            await self._notify_wanted.wait()
+            self._notify_wanted.clear()
+            try:
+                async with self._database.connection() as connection:
+                    await connection.execute(f"NOTIFY {CHANNEL}")
+            except (DatabaseAway, asyncpg.PostgresError):
+                continue  # they look every second anyway
+            finally:
+                await asyncio.sleep(NOTIFY_SECONDS)
+
+    # How far it is
+
+    async def _save_loop(self) -> None:
+        while True:
+            await asyncio.sleep(SAVE_SECONDS)
+            await self._save([lane for lane in self._lanes.values() if self._is_news(lane)])
+
+    def _is_news(self, lane: Lane) -> bool:
+        saved = self._saved[lane.platform_id]
+        idle_for = time.monotonic() - saved.at
+        is_busy = lane.counts != saved.counts or lane.waiting != saved.waiting
+        return is_busy or (idle_for > IDLE_SAVE_SECONDS and lane.progress > saved.progress)
+
+    async def _save(self, lanes: list[Lane]) -> None:
+        lanes = [lane for lane in lanes if lane.platform_id in self._saved]
+        if not lanes:
+            return
+        now = time.monotonic()
+        rows = [(lane, lane.progress, lane.waiting, lane.oldest_at, dict(lane.counts)) for lane in lanes]
+        before = [self._saved[lane.platform_id].counts for lane in lanes]
+
+        def since(*outcomes: Outcome) -> list[int]:
+            return [
+                sum(row[4][outcome] - earlier[outcome] for outcome in outcomes)
+                for row, earlier in zip(rows, before, strict=True)
+            ]
+
+        try:
+            async with self._database.connection() as connection:
+                await connection.execute(
+                    queries("hub")["save_lanes"],
+                    self._processes.id,
+                    [lane.platform_id for lane in lanes],
+                    [progress for _, progress, *_ in rows],
+                    [waiting for _, _, waiting, *_ in rows],
+                    [oldest for *_, oldest, _ in rows],
+                    since("delivered"),
+                    since("failed", "refused"),
+                    since("skipped"),
+                )
+        except (DatabaseAway, asyncpg.PostgresError):
+            return  # the next time; until then a successor would deliver a little more anew
+        self._metrics.count_delivery("collapsed", sum(since("collapsed")))
+        for lane, progress, waiting, _, counts in rows:
+            lane.tidy()
+            if lane.platform_id in self._saved:
+                self._saved[lane.platform_id] = _Saved(progress, waiting, now, counts)
+
+    def _gauges(self) -> Iterator[LaneGauge]:
+        for lane in self._lanes.values():
+            yield LaneGauge(lane.platform_id, lane.waiting + lane.under_way, lane.oldest_at, lane.counts["skipped"])
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _key_of(owner: str) -> PartyKey:
+    country_code, _, party_id = owner.partition("-")
+    return (country_code, party_id)

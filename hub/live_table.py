@@ -6,6 +6,7 @@ silently. While the database is away the last table stays in force.
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -59,6 +60,10 @@ class LiveTable:
         self._unknown: dict[bytes, float] = {}
         self._lookups: dict[bytes, asyncio.Task[bool]] = {}
         """Tokens being looked up, by digest."""
+        self.on_loaded: list[Callable[[], None]] = []
+        """Told of each new table."""
+        self.on_notify: dict[str, Callable[[], None]] = {"ocpi_hub_routing": self._changed.set}
+        """Who is told of a NOTIFY, by channel."""
         self._recent: list[float] = []
         """When the look-ups of the last second began."""
 
@@ -82,6 +87,8 @@ class LiveTable:
                 self.table = make_table(generation, platforms, access, contracts)
                 self._unknown.clear()
                 self._presented.clear()
+                for told in self.on_loaded:
+                    told()
 
     async def authenticate(self, authorization: str | None) -> Presented | None:
         """Give whom an Authorization header stands for. Raises Overloaded when that cannot be found out just now.
@@ -165,7 +172,8 @@ class LiveTable:
             await self.refresh()
             if self._listener is None or self._listener.is_closed():
                 self._listener = await self._database.connect()
-                await self._listener.add_listener("ocpi_hub_routing", self._on_notify)
+                for channel in self.on_notify:
+                    await self._listener.add_listener(channel, self._on_notify)
                 await self.refresh()
         except (DatabaseAway, EmbeddedPostgresError, *AWAY, asyncpg.PostgresError) as exc:
             if not self.is_degraded:
@@ -180,8 +188,8 @@ class LiveTable:
             log.info("the database is back", action="database_back")
         self.is_degraded = False
 
-    def _on_notify(self, *_: object) -> None:
-        self._changed.set()
+    def _on_notify(self, _connection: object, _pid: int, channel: str, _payload: object) -> None:
+        self.on_notify[channel]()
 
     async def _stop_listening(self) -> None:
         if self._listener is not None and not self._listener.is_closed():

@@ -3,8 +3,9 @@
 import asyncio
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import (
@@ -54,6 +55,16 @@ class _PlatformCounts:
     """Unix time of its latest sign of life, request or answer."""
 
 
+@dataclass(frozen=True, slots=True)
+class LaneGauge:
+    """What waits for one platform."""
+
+    platform_id: int
+    depth: int
+    oldest_at: datetime | None
+    skipped: int
+
+
 class Metrics(Collector):
     """The hub's own counts and gauges."""
 
@@ -69,6 +80,8 @@ class Metrics(Collector):
         self.table: Callable[[], RoutingTable] | None = None
         self.is_degraded: Callable[[], bool] = lambda: False
         self.open_connections: Callable[[], int] = lambda: 0
+        self.lanes: Callable[[], Iterable[LaneGauge]] = tuple
+        self._deliveries: dict[str, int] = {}
         self.in_flight_at: Callable[[int], int] = lambda platform_id: 0
         self.registry = CollectorRegistry()
         self.registry.register(self)
@@ -106,6 +119,10 @@ class Metrics(Collector):
         counts.sent += 1
         counts.errors += 1
         counts.reachable = False
+
+    def count_delivery(self, outcome: str, number: int = 1) -> None:
+        """Count what became of a broadcast push to one party."""
+        self._deliveries[outcome] = self._deliveries.get(outcome, 0) + number
 
     def platform(self, platform_id: int) -> _PlatformCounts:
         """Give a platform's counts."""
@@ -162,6 +179,12 @@ class Metrics(Collector):
         )
         self.loop_lag_max_seconds = self.loop_lag_seconds
         yield GaugeMetricFamily("ocpi_hub_database_up", "1 unless the database is away.", float(not self.is_degraded()))
+        deliveries = CounterMetricFamily(
+            "ocpi_hub_deliveries", "Broadcast pushes to one party each, by what became of them.", labels=("outcome",)
+        )
+        for outcome, number in self._deliveries.items():
+            deliveries.add_metric((outcome,), number)
+        yield deliveries
         table = self.table() if self.table else None
         if table is not None:
             yield from self._collect_platforms(table)
@@ -207,3 +230,25 @@ class Metrics(Collector):
                 seen.add_metric(labels, counts.last_seen)
             in_flight.add_metric(labels, self.in_flight_at(platform.id))
         yield from (registered, up, received, sent, errors, seen, in_flight)
+        yield from self._collect_lanes(table)
+
+    def _collect_lanes(self, table: RoutingTable) -> Iterator[Metric]:
+        """Give the lanes of this process: a platform's lane is at one process at a time."""
+        names = ("platform", "name")
+        depth = GaugeMetricFamily("ocpi_hub_lane_depth", "Broadcast pushes waiting or under way to it.", labels=names)
+        age = GaugeMetricFamily(
+            "ocpi_hub_lane_oldest_seconds", "Age of the oldest broadcast push that waits for it.", labels=names
+        )
+        skipped = CounterMetricFamily(
+            "ocpi_hub_lane_skipped", "Broadcast pushes that passed it over: offline, or not answering.", labels=names
+        )
+        now = datetime.now(UTC)
+        for lane in self.lanes():
+            platform = table.platforms.get(lane.platform_id)
+            if platform is None:
+                continue
+            labels = (str(platform.id), str(platform))
+            depth.add_metric(labels, lane.depth)
+            age.add_metric(labels, (now - lane.oldest_at).total_seconds() if lane.oldest_at else 0.0)
+            skipped.add_metric(labels, lane.skipped)
+        yield from (depth, age, skipped)

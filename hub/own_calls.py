@@ -78,6 +78,7 @@ class OwnCalls:
         *,
         sender: PartyID | None = None,
         receiver: PartyID | None = None,
+        request_id: str | None = None,
         correlation_id: str | None = None,
         content: bytes | None = None,
         content_type: str | None = None,
@@ -92,7 +93,7 @@ class OwnCalls:
         """
         if platform.authorization is None:
             raise PassedOver
-        request_id = new_id()
+        request_id = request_id or new_id()
         fields = [
             (AUTHORIZATION, platform.authorization),
             (REQUEST_ID, request_id),
@@ -104,7 +105,8 @@ class OwnCalls:
         if sender is not None:
             fields += [(FROM_COUNTRY, sender.country_code), (FROM_PARTY, sender.party_id)]
         if content is not None:
-            fields.append(("Content-Type", content_type or "application/json"))
+            is_plain = content_type is not None and content_type.isascii() and content_type.isprintable()
+            fields.append(("Content-Type", content_type if content_type and is_plain else "application/json"))
         request = http.Request(method, url, fields, content)
         seconds = timeout or self._settings.broadcast_timeout
         if not guarded:

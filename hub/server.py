@@ -67,7 +67,7 @@ class Hub:
         self.client_infos = ClientInfos(settings, live, database, processes, calls)
         self.pulls = Pulls(settings, live, database, mirror, processes, calls, party)
         mirror.on_missing = self.pulls.fetch_missing
-        self.lanes = Lanes(settings, live, database, mirror, processes, calls, metrics, party)
+        self.lanes = Lanes(settings, live, database, mirror, processes, calls, metrics, request_log, party)
         relay = Relay(settings, self.client, aliases, metrics, mirror, self.client_infos, self.liveness)
         self.road = Road(
             settings,
@@ -76,7 +76,7 @@ class Hub:
             aliases=aliases,
             registrar=Registrar(settings, self.keys, database, live, caller, processes),
             relay=relay,
-            broadcaster=Broadcaster(settings, live, mirror, self.lanes, party),
+            broadcaster=Broadcaster(settings, mirror, self.lanes, party),
             merged_lists=MergedLists(settings, live, database, mirror, aliases, party),
             open_routing=OpenRouting(settings, live, mirror, relay, self.client, party),
             client_infos=self.client_infos,

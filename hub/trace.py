@@ -30,7 +30,7 @@ class Trace:
     operation: str = "unknown"
     """Module and operation, like `sessions.put_session`."""
     scenario: str = "none"
-    """direct, alias (a URL that the hub gave out), or configuration."""
+    """direct, alias (a URL that the hub gave out), open (routed by content), broadcast, get_all, or configuration."""
     platform_id: int | None = None
     """Whose token came with it."""
     receiver_platform_id: int | None = None
@@ -101,6 +101,17 @@ class RequestLog:
         if len(self._lines) >= _FLUSH_LINES:
             self.flush()
 
+    def note(self, event: str, facts: dict[str, Any], now: datetime) -> None:
+        """Note what became of something beside the requests, such as the delivery of a broadcast."""
+        if self._as_json:
+            head = {"timestamp": format_time(now), "level": "info", "event": event}
+            self._lines.append(orjson.dumps(head | facts, option=orjson.OPT_APPEND_NEWLINE))
+        else:
+            shown = "  ".join(f"{name}={value}" for name, value in facts.items())
+            self._lines.append(f"{now:%H:%M:%S}  {event}  {_printable(shown)}\n".encode())
+        if len(self._lines) >= _FLUSH_LINES:
+            self.flush()
+
     def flush(self) -> None:
         """Write what is waiting."""
         if self._lines:
@@ -127,6 +138,9 @@ def _readable(trace: Trace, now: datetime) -> str:
         line += f" (receiver {trace.receiver_seconds * 1000:.1f})"
     if trace.problem:
         line += f"  {trace.problem}"
-    line = line.rstrip() + f"  [{trace.correlation_id}]"
-    # What a member wrote must not end the line, nor colour the operator's terminal.
-    return (line if line.isprintable() else "".join(each if each.isprintable() else "?" for each in line)) + "\n"
+    return _printable(line.rstrip() + f"  [{trace.correlation_id}]") + "\n"
+
+
+def _printable(line: str) -> str:
+    """Give a line in which nothing that a member wrote ends it, or colours the operator's terminal."""
+    return line if line.isprintable() else "".join(each if each.isprintable() else "?" for each in line)

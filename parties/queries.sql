@@ -78,6 +78,18 @@ SET state = 'registered', is_online = true, version = $2, versions_url = $3, det
     changed_at = now()
 WHERE id = $1;
 
+-- begin_work --
+-- What the hub does for a platform from its registration on: broadcasts so far are not for it.
+INSERT INTO platform_work (platform_id, progress)
+SELECT $1, coalesce(max(id), 0)
+FROM broadcast
+ON CONFLICT (platform_id) DO NOTHING;
+
+-- end_work --
+-- Nothing is done for a platform that has left.
+DELETE FROM platform_work
+WHERE platform_id = $1;
+
 -- unregister_platform --
 -- After DELETE credentials or removal: nothing is left to call it with.
 UPDATE platform

@@ -20,9 +20,9 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProx
 
 
 @cache
-def queries() -> Mapping[str, str]:
-    """Give every statement of queries.sql by its name."""
-    text = resources.files("parties").joinpath("queries.sql").read_text()
+def queries(package: str = "parties", file: str = "queries.sql") -> Mapping[str, str]:
+    """Give every statement of a package's SQL file by its name."""
+    text = resources.files(package).joinpath(file).read_text()
     _, *parts = re.split(r"^-- (\w+) --$", text, flags=re.MULTILINE)
     return {name: statement.strip() for name, statement in zip(parts[::2], parts[1::2], strict=True)}
 
@@ -205,6 +205,7 @@ async def register(
     await connection.execute(
         queries()["register_platform"], platform_id, version, versions_url, details_url, sealed_token, token_base64
     )
+    await connection.execute(queries()["begin_work"], platform_id)
     await connection.execute(queries()["drop_endpoints"], platform_id)
     await connection.executemany(
         queries()["add_endpoint"], [(platform_id, module, role, url) for (module, role), url in endpoints.items()]
@@ -214,6 +215,7 @@ async def register(
 async def unregister(connection: Connection, platform_id: int) -> None:
     """Forget a platform's credentials and endpoints; its parties stay known, as suspended (T-090)."""
     await connection.execute(queries()["unregister_platform"], platform_id)
+    await connection.execute(queries()["end_work"], platform_id)
     await connection.execute(queries()["drop_endpoints"], platform_id)
     await drop_tokens(connection, platform_id, "invitation", "current", "previous", "offered")
 

@@ -113,8 +113,8 @@ class Mirror:
         """Give a network object as it is now; None when nothing was ever known of it. Raises DatabaseAway."""
         raise NotImplementedError
 
-    async def changed_since(self, after: int, until: int, limit: int) -> list[Current]:
-        """Give network objects whose last broadcast is in (after, until], in that order. Raises DatabaseAway."""
+    async def changed_since(self, after: int, limit: int) -> list[Current]:
+        """Give network objects whose last broadcast comes after this one, in that order. Raises DatabaseAway."""
         raise NotImplementedError
 
     async def broadcasts_after(self, after: int, limit: int, known: Sequence[int]) -> list[BroadcastRow]:

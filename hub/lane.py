@@ -1,0 +1,289 @@
+"""One receiving platform's lane: which broadcast pushes wait for it, in which order, and what becomes of each.
+
+Pushes of one top-level object to one party go one after the other, those of different objects side by side. More than
+one waiting becomes one PUT of the mirror's object; more than the queue holds becomes a debt: the lane then goes through
+what changed in the mirror since, object by object. Nothing here knows of HTTP or SQL.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from config.ocpi import PartyID
+from hub.mirror import BroadcastRow
+from routing.objects import ObjectKey
+
+Outcome = Literal["delivered", "refused", "failed", "skipped", "collapsed"]
+"""delivered: answered with success. refused: answered with an error. failed: not reached, or not answered in time.
+skipped: not sent, since the platform is offline or did not answer lately. collapsed: sent as part of a later state."""
+
+ChainKey = tuple[tuple[str, str], ObjectKey]
+"""A receiving party and a top-level object: what is delivered in order."""
+
+
+@dataclass(slots=True)
+class Push:
+    """A push as its owner sent it."""
+
+    row: BroadcastRow
+
+    @property
+    def first(self) -> int:
+        """The broadcast that it keeps unfinished."""
+        return self.row.id
+
+
+@dataclass(slots=True)
+class State:
+    """The mirror's object in place of pushes that waited, or that a lost process may not have delivered."""
+
+    first: int
+    """The earliest broadcast that it stands for: unfinished until this is delivered."""
+    last: int
+    """The latest."""
+    accepted_at: datetime
+    """When the earliest was accepted."""
+    correlation_id: str | None = None
+
+
+Item = Push | State
+
+
+@dataclass(slots=True)
+class Chain:
+    """What waits for one party about one object."""
+
+    party: PartyID
+    sender: tuple[str, str]
+    sender_platform: int
+    waiting: deque[Item] = field(default_factory=deque)
+    is_busy: bool = False
+    """Whether one of its deliveries is under way."""
+    is_ready: bool = False
+    """Whether it stands in the line of those that can go on."""
+
+
+@dataclass(slots=True)
+class Feed:
+    """How far a process has read the broadcasts of all."""
+
+    read: int
+    """Every broadcast up to this one has been offered to the lanes."""
+    offered: int
+    """The last broadcast that was offered: beyond `read` are those that this process accepted itself."""
+
+
+class Lane:
+    """What waits for one platform."""
+
+    def __init__(self, platform_id: int, feed: Feed, *, done: int, queue: int, in_flight: int) -> None:
+        """`done`: the last broadcast that whoever did this work before was done with."""
+        self.platform_id = platform_id
+        self._feed = feed
+        self._done = done
+        self._queue = queue
+        self._in_flight = in_flight
+        self._chains: dict[ChainKey, Chain] = {}
+        self._ready: deque[ChainKey] = deque()
+        self._covered: dict[ChainKey, int] = {}
+        """The last broadcast contained in a state that was sent, for as long as earlier ones may still be offered."""
+        self._unfinished: dict[int, int] = {}
+        """How many deliveries of each broadcast are not done with."""
+        self.waiting = 0
+        self.under_way = 0
+        self.debt: tuple[int, int] | None = (done, feed.offered) if done < feed.offered else None
+        """Broadcasts (after, until] that are made up for with the mirror's state, since they were not queued."""
+        self.is_closed = False
+        self.is_proven = False
+        """Whether the platform answered last; else one request at a time finds that out."""
+        self.counts: dict[Outcome, int] = dict.fromkeys(("delivered", "refused", "failed", "skipped", "collapsed"), 0)
+
+    # What is to be delivered
+
+    def offer(self, row: BroadcastRow, parties: Sequence[PartyID], sender: tuple[str, str]) -> None:
+        """Queue a push for these of the platform's parties; in debt, only remember that there is more to make up for."""
+        if not parties or self.is_closed or row.id <= self._done:
+            return
+        if self.debt is not None:
+            self.debt = (self.debt[0], max(self.debt[1], row.id))
+            return
+        for party in parties:
+            if row.id > self._covered.get((party.key, row.key), 0):
+                self._append(party, row.key, sender, row.platform_id, Push(row), is_complete=row.is_complete)
+        if self.waiting > self._queue:
+            self.go_into_debt()
+
+    def offer_state(
+        self, key: ObjectKey, state: State, parties: Sequence[PartyID], sender: tuple[str, str], sender_platform: int
+    ) -> None:
+        """Queue the mirror's object as it is."""
+        for party in parties:
+            copy = State(state.first, state.last, state.accepted_at, state.correlation_id)
+            self._append(party, key, sender, sender_platform, copy, is_complete=True)
+
+    def _append(
+        self,
+        party: PartyID,
+        key: ObjectKey,
+        sender: tuple[str, str],
+        sender_platform: int,
+        item: Item,
+        *,
+        is_complete: bool,
+    ) -> None:
+        chain_key = (party.key, key)
+        chain = self._chains.get(chain_key)
+        if chain is None:
+            chain = self._chains[chain_key] = Chain(party, sender, sender_platform)
+        self._unfinished[item.first] = self._unfinished.get(item.first, 0) + 1
+        chain.waiting.append(item)
+        self.waiting += 1
+        if is_complete and len(chain.waiting) > 1:
+            self._collapse(chain)
+        self._line_up(chain_key, chain)
+
+    def _line_up(self, chain_key: ChainKey, chain: Chain) -> None:
+        if not (chain.is_busy or chain.is_ready):
+            chain.is_ready = True
+            self._ready.append(chain_key)
+
+    def _collapse(self, chain: Chain) -> None:
+        """Let one PUT of the mirror's object stand for all that waits: the object is whole there, this included."""
+        items = list(chain.waiting)
+        last = items[-1]
+        latest = last.row.id if isinstance(last, Push) else last.last
+        correlation_id = last.row.correlation_id if isinstance(last, Push) else last.correlation_id
+        state = State(min(item.first for item in items), latest, min(map(_accepted_at, items)), correlation_id)
+        self._unfinished[state.first] += 1
+        for item in items:
+            self._finish(item)
+        self.waiting -= len(items) - 1
+        self.counts["collapsed"] += len(items) - 1
+        chain.waiting.clear()
+        chain.waiting.append(state)
+
+    def go_into_debt(self) -> None:
+        """Drop what waits, and make up for it with the mirror's state later."""
+        debt = (self.progress, self._feed.offered)
+        for chain in self._chains.values():
+            for item in chain.waiting:
+                self._finish(item)
+            chain.waiting.clear()
+            chain.is_ready = False
+        self._chains = {key: chain for key, chain in self._chains.items() if chain.is_busy}
+        self._ready.clear()
+        self.waiting = 0
+        self.debt = debt
+
+    def forgive(self) -> None:
+        """Make up for nothing: the platform gets what it missed by asking for it."""
+        self.debt = None
+        self._done = self._feed.offered
+
+    def pay(self, until: int) -> None:
+        """Note that everything up to this broadcast is queued or made up for."""
+        assert self.debt is not None
+        self.debt = (until, self.debt[1]) if until < self.debt[1] else None
+
+    # What is delivered
+
+    @property
+    def can_start(self) -> bool:
+        """Whether a delivery waits and there is a place for it."""
+        limit = self._in_flight if self.is_proven else 1
+        return bool(self._ready) and self.under_way < limit and not self.is_closed
+
+    @property
+    def has_room(self) -> bool:
+        """Whether more may be queued to make up for a debt."""
+        return self.waiting < max(1, self._queue // 2)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether there is nothing to do."""
+        return not (self.waiting or self.under_way or self.debt)
+
+    def start(self) -> tuple[ChainKey, Chain, Item]:
+        """Take the next delivery; `finish` ends it."""
+        chain_key = self._ready.popleft()
+        chain = self._chains[chain_key]
+        item = chain.waiting.popleft()
+        chain.is_busy, chain.is_ready = True, False
+        self.waiting -= 1
+        self.under_way += 1
+        return chain_key, chain, item
+
+    def cover(self, chain_key: ChainKey, chain: Chain, broadcast: int) -> None:
+        """Drop what is contained in a state that is being sent: what waits, and what is offered later."""
+        if broadcast > self._feed.read:
+            self._covered[chain_key] = broadcast
+        while chain.waiting:
+            item = chain.waiting[0]
+            latest = item.row.id if isinstance(item, Push) else item.last
+            if latest > broadcast:
+                return
+            self._finish(chain.waiting.popleft())
+            self.waiting -= 1
+            self.counts["collapsed"] += 1
+
+    def finish(self, chain_key: ChainKey, chain: Chain, item: Item, outcome: Outcome) -> None:
+        """Note what became of a delivery, and let the next of its object go."""
+        self.counts[outcome] += 1
+        if outcome in ("delivered", "refused"):
+            self.is_proven = True
+        elif outcome == "failed":
+            self.is_proven = False
+        self._finish(item)
+        self._end(chain_key, chain)
+
+    def put_back(self, chain_key: ChainKey, chain: Chain, item: Item) -> None:
+        """Let a delivery wait again: it could not be made ready, and nothing was sent."""
+        chain.waiting.appendleft(item)
+        self.waiting += 1
+        self._end(chain_key, chain)
+
+    def _end(self, chain_key: ChainKey, chain: Chain) -> None:
+        chain.is_busy = False
+        self.under_way -= 1
+        if chain.waiting:
+            self._line_up(chain_key, chain)
+        else:
+            self._chains.pop(chain_key, None)
+
+    def _finish(self, item: Item) -> None:
+        left = self._unfinished[item.first] - 1
+        if left:
+            self._unfinished[item.first] = left
+        else:
+            del self._unfinished[item.first]
+
+    # How far it is
+
+    @property
+    def progress(self) -> int:
+        """The last broadcast up to which nothing is left to do here."""
+        limits = [max(self._feed.read, self._done), *(first - 1 for first in self._unfinished)]
+        if self.debt is not None:
+            limits.append(self.debt[0])
+        return min(limits)
+
+    def tidy(self) -> None:
+        """Forget which states contained what, where nothing earlier can come any more."""
+        read = self._feed.read
+        self._covered = {key: broadcast for key, broadcast in self._covered.items() if broadcast > read}
+
+    @property
+    def oldest_at(self) -> datetime | None:
+        """When the oldest push that waits was accepted."""
+        return min((_accepted_at(item) for item in self._items()), default=None)
+
+    def _items(self) -> Iterable[Item]:
+        for chain in self._chains.values():
+            if chain.waiting:
+                yield chain.waiting[0]
+
+
+def _accepted_at(item: Item) -> datetime:
+    return item.row.accepted_at if isinstance(item, Push) else item.accepted_at

@@ -103,7 +103,7 @@ class Lane:
     # What is to be delivered
 
     def offer(self, row: BroadcastRow, parties: Sequence[PartyID], sender: tuple[str, str]) -> None:
-        """Queue a push for these of the platform's parties; in debt, only remember that there is more to make up for."""
+        """Queue a push for these of the platform's parties; in debt, only remember that there is more of it."""
         if not parties or self.is_closed or row.id <= self._done:
             return
         if self.debt is not None:

@@ -5,12 +5,25 @@ OCPI 2.2.1, Transport and format, Client Owned Object Push.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Literal
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+from urllib.parse import parse_qsl, quote, unquote
+
+import msgspec
 
 from config.ocpi import InvalidParameters, PartyID
 from config.operations import Mirrors
 from routing.message import Message
+
+ID_MAX = 255
+"""Characters of an id; OCPI has 36 or 39, and no URL of more than 255."""
+RESERVATIONS = "reservations"
+"""What the mirror calls the reservations that a CPO took: they are nobody's object in OCPI."""
+KEEP_RESERVATION = timedelta(days=1)
+"""How long after its expiry_date a reservation can still be found, to be cancelled."""
+KEEP_PROFILE = timedelta(days=30)
+"""How long it is remembered who set a session's charging profile: longer than anybody charges."""
+_FURTHEST = timedelta(days=366)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +62,58 @@ class Change:
     expires_at: datetime | None = None
 
 
+class _Named(msgspec.Struct):
+    """What of a pushed body says which object it is; of any type, since partners send anything."""
+
+    id: Any = msgspec.UNSET
+    uid: Any = msgspec.UNSET
+    country_code: Any = msgspec.UNSET
+    party_id: Any = msgspec.UNSET
+    last_updated: Any = msgspec.UNSET
+    reservation_id: Any = msgspec.UNSET
+    expiry_date: Any = msgspec.UNSET
+
+
+_read_named = msgspec.json.Decoder(_Named).decode
+_read_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+# What the body calls the id that ends the path: by module and by how many ids the path has below the owner.
+_ID_FIELDS = {
+    ("locations", 1): "id",
+    ("locations", 2): "uid",
+    ("locations", 3): "id",
+    ("tariffs", 1): "id",
+    ("sessions", 1): "id",
+    ("tokens", 1): "uid",
+}
+
+
 def fold(party: PartyID) -> str:
     """Give a party as a key, like `NL-ABC`."""
     return str(party).upper()
+
+
+def read_time(text: object) -> datetime | None:
+    """Read an OCPI DateTime as members write it: without a zone it is UTC, and any number of decimals will do.
+
+    None for what is no time. (R-014; python-ocpi sends microseconds and no zone.)
+    """
+    if not isinstance(text, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(text.strip())
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def read_id(segment: str) -> str:
+    """Give the id that a raw segment of a URL stands for. Raises InvalidParameters where it cannot be one."""
+    try:
+        text = unquote(segment, errors="strict")
+    except UnicodeDecodeError as exc:
+        raise InvalidParameters("An id in the URL is not UTF-8.") from exc
+    return _check_id(text, "An id in the URL")
 
 
 def read_change(message: Message, body: bytes, received_at: datetime, addressee: PartyID | None = None) -> Change:
@@ -60,9 +122,134 @@ def read_change(message: Message, body: bytes, received_at: datetime, addressee:
     Raises InvalidParameters (2001) when the body's id or owner is not what the URL names (R-268), and where the hub as
     server of a broadcast must refuse: a PATCH without last_updated (R-258).
     """
-    raise InvalidParameters("The mirror is not there yet.")
+    operation = message.operation
+    if operation.mirrors == "reservation":
+        return _read_reservation(message, body, received_at, addressee or message.sender)
+    if operation.mirrors == "profile":
+        session = read_id(message.target.segments[0]).upper()
+        key = ObjectKey(operation.module, fold(addressee or message.sender), session, fold(message.sender))
+        return _change(message, key, received_at, path=session, expires_at=received_at + KEEP_PROFILE)
+    if not operation.owner_in_path:
+        return _read_posted(message, body, received_at, addressee)
+    country_code, party_id, *ids = message.target.segments
+    owner = PartyID(read_id(country_code), read_id(party_id))
+    names = [read_id(each) for each in ids]
+    if operation.method != "DELETE":
+        named = _read_body(body)
+        is_broadcast = addressee is None
+        _check_named(named, operation.module, operation.method, owner, names, is_strict=is_broadcast)
+    object_key, *part = (name.upper() for name in names)
+    query = ""
+    if operation.module == "tokens":
+        query = message.target.query
+        object_key = token_key(object_key, query)
+    is_addressed = addressee is not None and operation.mirrors == "object"
+    return _change(
+        message,
+        ObjectKey(operation.module, fold(owner), object_key, fold(addressee) if addressee and is_addressed else ""),
+        received_at,
+        path="/".join(message.target.segments[:3]),
+        query=query,
+        part=tuple(part),
+        body=body,
+        keeps="object" if addressee is None else operation.mirrors,
+    )
+
+
+def token_key(uid: str, query: str) -> str:
+    """Give a token's key: its uid and its type, which is RFID where the query names none (R-248)."""
+    kind = next((value for name, value in parse_qsl(query) if name == "type"), "RFID")
+    return f"{uid} {_check_id(kind, 'The type in the URL')}".upper()
 
 
 def object_fields(body: bytes) -> Mapping[str, bytes]:
-    """Give an object's top-level members, each value as the bytes that stand there."""
-    raise NotImplementedError
+    """Give an object's top-level members, each value as the bytes that stand there.
+
+    Raises InvalidParameters when it is no JSON object.
+    """
+    try:
+        return {name: bytes(value) for name, value in _read_fields(body).items()}
+    except (msgspec.DecodeError, RecursionError) as exc:
+        raise InvalidParameters("The body must be a JSON object.") from exc
+
+
+def _change(
+    message: Message,
+    key: ObjectKey,
+    received_at: datetime,
+    *,
+    path: str,
+    query: str = "",
+    part: tuple[str, ...] = (),
+    body: bytes = b"",
+    keeps: Mirrors | None = None,
+    expires_at: datetime | None = None,
+) -> Change:
+    method = message.operation.method
+    return Change(
+        key=key,
+        part=part,
+        method="PATCH" if method == "PATCH" else "DELETE" if method == "DELETE" else "PUT",
+        path=path,
+        query=query,
+        body=body,
+        platform_id=message.platform.id,
+        version=message.target.version,
+        keeps=keeps or message.operation.mirrors,
+        received_at=received_at,
+        expires_at=expires_at,
+    )
+
+
+def _read_posted(message: Message, body: bytes, received_at: datetime, addressee: PartyID | None) -> Change:
+    """Understand a CDR, whose owner and id are in the body only."""
+    named = _read_body(body)
+    texts = [_text(getattr(named, name), name) for name in ("country_code", "party_id", "id")]
+    owner = PartyID(texts[0], texts[1])
+    key = ObjectKey(message.operation.module, fold(owner), texts[2].upper(), fold(addressee) if addressee else "")
+    path = "/".join(quote(text, safe="") for text in texts)
+    return _change(message, key, received_at, path=path, body=body)
+
+
+def _read_reservation(message: Message, body: bytes, received_at: datetime, taker: PartyID) -> Change:
+    named = _read_body(body)
+    name = _text(named.reservation_id, "reservation_id")
+    expires_at = min(read_time(named.expiry_date) or received_at, received_at + _FURTHEST) + KEEP_RESERVATION
+    key = ObjectKey(RESERVATIONS, fold(taker), name.upper(), fold(message.sender))
+    return _change(message, key, received_at, path=quote(name, safe=""), expires_at=expires_at)
+
+
+def _read_body(body: bytes) -> _Named:
+    try:
+        return _read_named(body)
+    except (msgspec.DecodeError, RecursionError) as exc:
+        raise InvalidParameters("The body must be a JSON object.") from exc
+
+
+def _check_named(named: _Named, module: str, method: str, owner: PartyID, names: list[str], *, is_strict: bool) -> None:
+    """Make sure that a body is about what the URL names (R-268); strictly, that it says so."""
+    expected = {_ID_FIELDS[module, len(names)]: names[-1]}
+    if len(names) == 1:  # EVSEs and connectors name no owner
+        expected |= {"country_code": owner.country_code, "party_id": owner.party_id}
+    for field, wanted in expected.items():
+        given = getattr(named, field)
+        if given is msgspec.UNSET and (method == "PATCH" or not is_strict):
+            continue
+        if _text(given, field).upper() != wanted.upper():
+            raise InvalidParameters(f"The body's {field} is not the one in the URL, {wanted}.")
+    if is_strict and method == "PATCH" and not isinstance(named.last_updated, str):
+        raise InvalidParameters("The body's last_updated is missing.")
+
+
+def _text(value: object, field: str) -> str:
+    if value is msgspec.UNSET:
+        raise InvalidParameters(f"The body's {field} is missing.")
+    if not isinstance(value, str):
+        raise InvalidParameters(f"The body's {field} must be a string.")
+    return _check_id(value, f"The body's {field}")
+
+
+def _check_id(text: str, what: str) -> str:
+    if not text or len(text) > ID_MAX or not text.isprintable():
+        raise InvalidParameters(f"{what} must have 1 to {ID_MAX} printable characters.")
+    return text

@@ -36,7 +36,7 @@ class _Dated(msgspec.Struct):
 class _Location(msgspec.Struct):
     last_updated: Any = None
     publish: Any = None
-    evses: Raw | None = None
+    evses: Raw = Raw(b"null")
 
 
 _read_members = msgspec.json.Decoder(Members).decode
@@ -69,7 +69,7 @@ def outline(module: str, body: bytes) -> Outline:
     except (msgspec.DecodeError, RecursionError):
         return Outline(None)
     try:
-        evses = _read_all_dated(location.evses) if location.evses else []
+        evses = _read_all_dated(location.evses)
     except (msgspec.DecodeError, RecursionError):
         evses = []
     latest = read_time(location.last_updated)

@@ -94,14 +94,15 @@ COMMENT ON COLUMN pull.highest IS 'the latest last_updated of this round so far'
 -- The mirror: client owned objects as their owners shared them.
 CREATE SEQUENCE mirror_position;
 CREATE TABLE mirror_object (
-    module          text NOT NULL,
-    owner           text NOT NULL,
-    object_key      text NOT NULL,
-    addressee       text NOT NULL DEFAULT '',
+    module          text COLLATE "C" NOT NULL,
+    owner           text COLLATE "C" NOT NULL,
+    object_key      text COLLATE "C" NOT NULL,
+    addressee       text COLLATE "C" NOT NULL DEFAULT '',
     position        bigint,
     platform_id     integer NOT NULL,
     version         text NOT NULL,
     path            text NOT NULL,
+    query           text NOT NULL DEFAULT '',
     body            bytea,
     evse_uids       text[],
     last_updated    timestamptz,
@@ -110,34 +111,34 @@ CREATE TABLE mirror_object (
     broadcast       bigint,
     deleted         boolean NOT NULL DEFAULT false,
     expires_at      timestamptz,
-    PRIMARY KEY (module, owner, object_key, addressee)
+    PRIMARY KEY (module, object_key, owner, addressee)
 );
 COMMENT ON COLUMN mirror_object.owner IS 'folded party, like NL-ABC';
 COMMENT ON COLUMN mirror_object.object_key IS 'folded id; of a token its uid, a blank and its type';
 COMMENT ON COLUMN mirror_object.addressee IS 'folded party that it was for; empty: for the network';
 COMMENT ON COLUMN mirror_object.position IS 'first seen: the order of GET all; NULL while it is not listed';
 COMMENT ON COLUMN mirror_object.path IS 'raw, below the module''s Receiver interface, like NL/ABC/LOC1';
+COMMENT ON COLUMN mirror_object.query IS 'raw: in a token''s pushes its type, like type=APP_USER';
 COMMENT ON COLUMN mirror_object.body IS 'as the owner gave it, but for what mirror_part has; NULL: only known to exist';
 COMMENT ON COLUMN mirror_object.listed_at IS 'the later of last_updated and received_at: what date_from means in GET all';
 COMMENT ON COLUMN mirror_object.broadcast IS 'the last broadcast that changed it';
 ALTER TABLE mirror_object ALTER COLUMN body SET STORAGE EXTERNAL;
-CREATE INDEX mirror_object_id ON mirror_object (module, object_key);
 CREATE INDEX mirror_object_page ON mirror_object (module, position) WHERE position IS NOT NULL;
 CREATE INDEX mirror_object_owner ON mirror_object (module, owner, position) WHERE position IS NOT NULL;
 CREATE INDEX mirror_object_addressee ON mirror_object (module, addressee, position) WHERE addressee <> '';
 CREATE INDEX mirror_object_listed ON mirror_object (module, listed_at) WHERE position IS NOT NULL;
 CREATE INDEX mirror_object_broadcast ON mirror_object (broadcast) WHERE broadcast IS NOT NULL;
+CREATE INDEX mirror_object_deleted ON mirror_object (received_at) WHERE deleted;
 CREATE INDEX mirror_object_expiry ON mirror_object (expires_at) WHERE expires_at IS NOT NULL;
 
 CREATE TABLE mirror_part (
-    module          text NOT NULL,
-    owner           text NOT NULL,
-    object_key      text NOT NULL,
-    addressee       text NOT NULL DEFAULT '',
-    part_key        text NOT NULL,
+    module          text COLLATE "C" NOT NULL,
+    owner           text COLLATE "C" NOT NULL,
+    object_key      text COLLATE "C" NOT NULL,
+    addressee       text COLLATE "C" NOT NULL DEFAULT '',
+    part_key        text COLLATE "C" NOT NULL,
     body            bytea NOT NULL,
-    PRIMARY KEY (module, owner, object_key, addressee, part_key),
-    FOREIGN KEY (module, owner, object_key, addressee) REFERENCES mirror_object ON DELETE CASCADE
+    PRIMARY KEY (module, object_key, owner, addressee, part_key)
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE mirror_part IS 'EVSEs changed since their location was last put whole: small rows for frequent changes';
 
@@ -150,8 +151,9 @@ CREATE TABLE mirror_count (
 );
 COMMENT ON TABLE mirror_count IS 'how many listed objects there are: X-Total-Count without counting';
 
+CREATE SEQUENCE broadcast_id;
 CREATE TABLE broadcast (
-    id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id              bigint PRIMARY KEY DEFAULT nextval('broadcast_id'),
     accepted_at     timestamptz NOT NULL,
     platform_id     integer NOT NULL,
     sender          text NOT NULL,
@@ -172,12 +174,11 @@ CREATE TABLE broadcast (
 COMMENT ON COLUMN broadcast.id IS 'in the order of commits: given under a lock that is held until then';
 COMMENT ON COLUMN broadcast.previous IS 'the broadcast before this one of the same top-level object';
 COMMENT ON COLUMN broadcast.is_complete IS 'whether the mirror had the whole object afterwards';
-CREATE INDEX broadcast_accepted ON broadcast (accepted_at);
 
 -- migrate: rollback
 
 DROP TABLE broadcast, mirror_count, mirror_part, mirror_object, pull, platform_work, hub_process, contract;
-DROP SEQUENCE mirror_position;
+DROP SEQUENCE mirror_position, broadcast_id;
 DROP TRIGGER party_status ON party;
 DROP TRIGGER platform_status ON platform;
 DROP FUNCTION note_platform_status();

@@ -4,6 +4,7 @@ It takes in broadcasts (together with the broadcast's own row), addressed pushes
 pulled lists, and answers who owns what, what an object is now, and the pages of GET all.
 """
 
-from hub.mirror.mirror import BroadcastDraft, BroadcastRow, Current, Known, Mirror
+from hub.mirror.forms import BroadcastDraft, BroadcastRow, Current, Known
+from hub.mirror.mirror import Mirror
 
 __all__ = ["BroadcastDraft", "BroadcastRow", "Current", "Known", "Mirror"]

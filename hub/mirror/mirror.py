@@ -1,85 +1,51 @@
 """Taking in what owners share, and telling what is known of it."""
 
+import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
+import asyncpg
+import structlog
+
+from config.ocpi import ServerError
 from config.settings import Settings
-from hub.database import Database
+from hub.database import Database, DatabaseAway
+from hub.mirror.forms import (
+    BroadcastDraft,
+    BroadcastRow,
+    Current,
+    Known,
+    read_broadcast,
+    read_current,
+    read_known,
+)
+from hub.mirror.intake import BATCH, Arrival, Outcome, store_batch
+from hub.mirror.retention import forget_broadcasts, forget_objects
+from parties.store import queries
 from routing.objects import Change, ObjectKey
+from routing.stored import Taken, as_index
+
+log = structlog.get_logger()
+
+WAIT_SECONDS = 10
+"""How long anybody waits for the database."""
+CLOSE_SECONDS = 2
+FLUSH_SECONDS = 0.1
+AWAY_SECONDS = 1
+PENDING_MAX = 50_000
+PENDING_BYTES_MAX = 64 * 1024 * 1024
+"""How much of what was pushed to single parties waits for the database; beyond, the oldest is dropped."""
+BROADCAST_TIDY_SECONDS = 60
+RETENTION_TIDY_SECONDS = 3600
 
 
 @dataclass(frozen=True, slots=True)
-class BroadcastDraft:
-    """A broadcast push as it came, beside its Change."""
-
-    sender: str
-    """The owner who sent it, in the letters received, like `nl-ABC`."""
-    operation: str
-    """The row's label, like `locations.patch_evse`."""
-    path: str
-    """Raw, below the module's Receiver interface."""
-    query: str
-    content_type: str | None
-    correlation_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class BroadcastRow:
-    """An accepted broadcast: committed, and to be delivered."""
-
-    id: int
-    """Ascending in the order of commits: who sees one has seen, or can see, all before it."""
-    accepted_at: datetime
-    platform_id: int
-    sender: str
-    version: str
-    module: str
-    operation: str
-    method: str
-    path: str
-    query: str
-    content_type: str | None
-    body: bytes
-    correlation_id: str
-    owner: str
-    object_key: str
-    previous: int | None
-    """The broadcast before this one of the same top-level object."""
-    is_complete: bool
-    """Whether the mirror had the whole object afterwards."""
-
-    @property
-    def key(self) -> ObjectKey:
-        """The top-level object that it is about."""
-        return ObjectKey(self.module, self.owner, self.object_key)
-
-
-@dataclass(frozen=True, slots=True)
-class Current:
-    """A network object as it is now."""
-
-    key: ObjectKey
-    path: str
-    """Raw, below the module's Receiver interface, like `NL/ABC/LOC1`."""
-    query: str
-    """A token's type, as in its pushes: `type=APP_USER`."""
-    body: bytes | None
-    """None when the mirror has not the whole object."""
-    broadcast: int | None
-    """The last broadcast that changed it."""
-    deleted: bool
-    platform_id: int
-    version: str
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """That an object exists, and whose it is: what open routing asks."""
-
-    key: ObjectKey
-    evse_uids: frozenset[str]
-    platform_id: int
+class _Waiting:
+    arrival: Arrival
+    stored: "asyncio.Future[BroadcastRow]"
 
 
 class Mirror:
@@ -90,47 +56,235 @@ class Mirror:
         self._database = database
         self.on_missing: Callable[[Change], None] = lambda change: None
         """Told of a PATCH whose object is not here, so that it can be fetched once."""
+        self.dropped = 0
+        """Addressed pushes that were not taken in: the database was away for too long, or would not have them."""
+        self._broadcasts: deque[_Waiting] = deque()
+        self._writing: asyncio.Task[None] | None = None
+        self._pending: deque[Change] = deque()
+        self._pending_bytes = 0
+        self._is_pending = asyncio.Event()
+        self._is_batch = asyncio.Event()
+        self._flushing = asyncio.Lock()
+        self._taken = self._done = 0
+
+    @property
+    def pending(self) -> int:
+        """Addressed pushes that are not stored yet."""
+        return self._taken - self._done
 
     def keeps(self, module: str) -> bool:
         """Whether the mirror keeps this module at all (`retention`)."""
         return self._settings.retention.get(module) != 0
 
     async def take_broadcast(self, change: Change, draft: BroadcastDraft) -> BroadcastRow:
-        """Store a broadcast and what it changes in one transaction. Raises DatabaseAway."""
-        raise NotImplementedError
+        """Store a broadcast and what it changes in one transaction. Raises DatabaseAway, ServerError.
+
+        Those that come while a transaction is under way share the next one.
+        """
+        waiting = _Waiting(
+            Arrival(change, draft, is_kept=self.keeps(change.key.module)), asyncio.get_running_loop().create_future()
+        )
+        self._broadcasts.append(waiting)
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.create_task(self._write_broadcasts())
+        try:
+            async with asyncio.timeout(WAIT_SECONDS):
+                return await waiting.stored
+        except TimeoutError as exc:
+            raise DatabaseAway from exc
 
     def take_addressed(self, change: Change) -> None:
         """Take in what one party sent another, a little later; never waits, never raises."""
+        if not self.keeps(change.key.module):
+            return
+        if change.keeps != "object":
+            change = as_index(change)
+        self._pending.append(change)
+        self._pending_bytes += len(change.body)
+        self._taken += 1
+        while len(self._pending) > PENDING_MAX or self._pending_bytes > PENDING_BYTES_MAX:
+            self._drop(self._pending.popleft())
+        self._is_pending.set()
+        if len(self._pending) >= BATCH:
+            self._is_batch.set()
 
     async def take_pulled(self, changes: Sequence[Change]) -> int:
         """Store objects that were read from a Sender list; give how many were news. Raises DatabaseAway."""
-        raise NotImplementedError
+        news = 0
+        arrivals = [Arrival(change, is_pulled=True) for change in changes if self.keeps(change.key.module)]
+        for start in range(0, len(arrivals), BATCH):
+            for outcome in await self._store(arrivals[start : start + BATCH]):
+                news += isinstance(outcome, Outcome) and outcome.taken in (Taken.NEWS, Taken.INDEXED)
+        return news
 
     async def settled(self) -> None:
         """Wait until everything taken in so far is stored. Raises DatabaseAway."""
+        until = self._taken
+        try:
+            async with asyncio.timeout(WAIT_SECONDS):
+                while self._done < until:
+                    async with self._flushing:
+                        if self._done < until:
+                            await self._flush()
+        except TimeoutError as exc:
+            raise DatabaseAway from exc
 
     async def current(self, key: ObjectKey) -> Current | None:
         """Give a network object as it is now; None when nothing was ever known of it. Raises DatabaseAway."""
-        raise NotImplementedError
+        rows = await self._fetch("current", key.module, key.owner, key.object_key, key.addressee)
+        return read_current(rows[0]) if rows else None
 
     async def changed_since(self, after: int, limit: int) -> list[Current]:
         """Give network objects whose last broadcast comes after this one, in that order. Raises DatabaseAway."""
-        raise NotImplementedError
+        return [read_current(row) for row in await self._fetch("changed_since", after, limit)]
 
     async def broadcasts_after(self, after: int, limit: int, known: Sequence[int]) -> list[BroadcastRow]:
         """Give accepted broadcasts after this one, in order, but for those known already. Raises DatabaseAway."""
-        return []
+        return [read_broadcast(row) for row in await self._fetch("broadcasts_after", after, limit, list(known))]
 
     async def last_broadcast(self) -> int:
         """Give the id of the last accepted broadcast, 0 before the first. Raises DatabaseAway."""
-        return 0
+        return int((await self._fetch("last_broadcast"))[0][0])
 
     async def known(self, module: str, object_key: str) -> list[Known]:
-        """Give every object of this id: one per owner (and addressee). Raises DatabaseAway."""
-        raise NotImplementedError
+        """Give every object of this id: one per owner (and addressee), the one last heard of first.
+
+        Raises DatabaseAway.
+        """
+        await self.settled()
+        return [read_known(row) for row in await self._fetch("known", module, object_key, datetime.now(UTC))]
 
     async def run(self) -> None:
         """Store what was taken in write-behind, and forget what is past its retention, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._flush_always())
+            group.create_task(self._tidy("broadcasts", BROADCAST_TIDY_SECONDS))
+            group.create_task(self._tidy("objects", RETENTION_TIDY_SECONDS))
 
     async def close(self) -> None:
         """Store what is still waiting."""
+        with suppress(DatabaseAway, TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                if self._writing is not None:
+                    await asyncio.wait((self._writing,))
+                await self.settled()
+        if self._writing is not None and not self._writing.done():
+            self._writing.cancel()
+            await asyncio.gather(self._writing, return_exceptions=True)
+        if self.pending:
+            log.warning("pushes could not be taken into the mirror", action="mirror_lost", number=self.pending)
+
+    async def _fetch(self, name: str, *arguments: object) -> list[asyncpg.Record]:
+        async with self._database.connection() as connection:
+            return await connection.fetch(queries(__package__)[name], *arguments)
+
+    async def _write_broadcasts(self) -> None:
+        while self._broadcasts:
+            batch: list[_Waiting] = []
+            while self._broadcasts and len(batch) < BATCH:
+                waiting = self._broadcasts.popleft()
+                if not waiting.stored.done():  # whoever gave up is told nothing, so it is not sent either
+                    batch.append(waiting)
+            if not batch:
+                continue
+            try:
+                outcomes = await self._store_half([waiting.arrival for waiting in batch])
+            except BaseException:
+                for waiting in batch:
+                    if not waiting.stored.done():
+                        waiting.stored.set_exception(DatabaseAway())
+                raise
+            for waiting, outcome in zip(batch, outcomes, strict=True):
+                if waiting.stored.done():
+                    continue
+                if isinstance(outcome, Exception):
+                    waiting.stored.set_exception(outcome)
+                else:
+                    assert outcome.broadcast is not None
+                    waiting.stored.set_result(outcome.broadcast)
+
+    async def _store(self, arrivals: Sequence[Arrival]) -> list[Outcome | Exception]:
+        """Store a batch in one transaction; where something in it cannot be stored, all but that.
+
+        Raises DatabaseAway, and then nothing is stored.
+        """
+        try:
+            async with (
+                asyncio.timeout(WAIT_SECONDS),
+                self._database.connection() as connection,
+                connection.transaction(),
+            ):
+                outcomes = await store_batch(connection, arrivals)
+        except TimeoutError as exc:
+            raise DatabaseAway from exc
+        except (asyncpg.PostgresError, ValueError) as exc:
+            if len(arrivals) > 1:
+                half = len(arrivals) // 2
+                return [*await self._store_half(arrivals[:half]), *await self._store_half(arrivals[half:])]
+            module = arrivals[0].change.key.module
+            log.error("a push cannot be stored", action="not_mirrored", module=module, reason=type(exc).__name__)
+            return [ServerError("The hub could not store this.")]
+        for arrival, outcome in zip(arrivals, outcomes, strict=True):
+            if outcome.taken is Taken.MISSING:
+                self.on_missing(arrival.change)
+        return list(outcomes)
+
+    async def _store_half(self, arrivals: Sequence[Arrival]) -> list[Outcome | Exception]:
+        try:
+            return await self._store(arrivals)
+        except DatabaseAway:
+            return [DatabaseAway() for _ in arrivals]
+
+    async def _flush(self) -> None:
+        """Store the oldest pending batch; it stays pending when that fails. Raises DatabaseAway."""
+        batch = [self._pending.popleft() for _ in range(min(BATCH, len(self._pending)))]
+        size = sum(len(change.body) for change in batch)
+        self._pending_bytes -= size
+        try:
+            outcomes = await self._store([Arrival(change) for change in batch])
+        except BaseException:
+            self._pending.extendleft(reversed(batch))
+            self._pending_bytes += size
+            raise
+        again = [change for change, outcome in zip(batch, outcomes, strict=True) if isinstance(outcome, DatabaseAway)]
+        self._pending.extendleft(reversed(again))
+        self._pending_bytes += sum(len(change.body) for change in again)
+        self.dropped += sum(isinstance(outcome, Exception) for outcome in outcomes) - len(again)
+        self._done += len(batch) - len(again)
+
+    def _drop(self, change: Change) -> None:
+        self._pending_bytes -= len(change.body)
+        self._done += 1
+        self.dropped += 1
+
+    async def _flush_always(self) -> None:
+        is_away = False
+        while True:
+            await self._is_pending.wait()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._is_batch.wait(), FLUSH_SECONDS)
+            self._is_pending.clear()
+            self._is_batch.clear()
+            try:
+                await self.settled()
+                is_away = False
+            except DatabaseAway:
+                if not is_away:
+                    log.warning("what is pushed waits for the database", action="mirror_waits")
+                is_away = True
+                self._is_pending.set()
+                await asyncio.sleep(AWAY_SECONDS)
+
+    async def _tidy(self, what: str, seconds: float) -> None:
+        while True:
+            try:
+                now = datetime.now(UTC)
+                if what == "broadcasts":
+                    number = await forget_broadcasts(self._database, now)
+                else:
+                    number = await forget_objects(self._database, self._settings.retention, now)
+                if number:
+                    log.info("the mirror has forgotten what is old", action="forgotten", what=what, number=number)
+            except (DatabaseAway, asyncpg.PostgresError) as exc:
+                log.warning("the mirror could not be tidied", action="not_tidied", reason=type(exc).__name__)
+            await asyncio.sleep(seconds)

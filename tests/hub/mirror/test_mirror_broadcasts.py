@@ -2,7 +2,6 @@
 
 import asyncio
 
-from hub.mirror import Mirror
 from tests.hub.mirror.cast import a_change, a_draft, a_location, a_mirror, a_tariff, at, body_of, broadcast, key
 
 

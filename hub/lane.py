@@ -196,9 +196,9 @@ class Lane:
         return bool(self._ready) and self.under_way < limit and not self.is_closed
 
     @property
-    def has_room(self) -> bool:
-        """Whether more may be queued to make up for a debt."""
-        return self.waiting < max(1, self._queue // 2)
+    def room(self) -> int:
+        """How many more may be queued."""
+        return max(0, self._queue - self.waiting)
 
     @property
     def is_idle(self) -> bool:

@@ -6,6 +6,7 @@ Whoever takes a lane over begins with the state of every object that changed sin
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass, field
@@ -214,6 +215,8 @@ class Lanes:
         except TimeoutError:
             left = sum(lane.waiting + lane.under_way for lane in self._lanes.values())
             log.warning("not every broadcast could be delivered in time", action="lanes_not_drained", left=left)
+        with contextlib.suppress(DatabaseAway, asyncpg.PostgresError):
+            await self._read()  # else what was accepted here and is done would seem to be left
         await self._save(list(self._lanes.values()))
 
     def _is_reachable(self, lane: Lane) -> bool:
@@ -285,7 +288,7 @@ class Lanes:
                     lane.forgive()
                     return
                 rest = self._rests.get(lane.platform_id, 0) - time.monotonic()
-                if rest > 0 or not (self._is_reachable(lane) and lane.has_room):
+                if rest > 0 or not (self._is_reachable(lane) and lane.room):
                     await asyncio.sleep(min(max(rest, 0.05), REST_SECONDS / 4))
                     continue
                 try:
@@ -299,12 +302,14 @@ class Lanes:
         assert lane.debt is not None
         after, until = lane.debt
         # Without an upper end: an object changed again since must not be left out, be that change read yet or not.
-        page = await self._mirror.changed_since(after, DEBT_PAGE)
+        platform = self._live.table.platforms[lane.platform_id]
+        size = max(1, min(DEBT_PAGE, lane.room // max(1, len(platform.parties))))
+        page = await self._mirror.changed_since(after, size)
         if lane.debt is None or lane.debt[0] != after or lane.is_closed:
             return  # it has a new debt
         for current in page:
             self._offer_state(lane, current)
-        lane.pay(page[-1].broadcast if len(page) == DEBT_PAGE and page[-1].broadcast else until)
+        lane.pay(page[-1].broadcast if len(page) == size and page[-1].broadcast else until)
         if lane.can_start:
             self._to_start[lane.platform_id] = None
             self._start_wanted.set()
@@ -369,6 +374,8 @@ class Lanes:
     async def _save_loop(self) -> None:
         while True:
             await asyncio.sleep(SAVE_SECONDS)
+            if self._ahead:
+                self._read_wanted.set()
             await self._save([lane for lane in self._lanes.values() if self._is_news(lane)])
 
     def _is_news(self, lane: Lane) -> bool:

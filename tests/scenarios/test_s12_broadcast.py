@@ -151,7 +151,8 @@ async def test_pushes_of_one_object_arrive_in_the_order_of_their_owner(hub: HubO
             await platform.wait_for(lambda received: received.json.get("name") == "N19")
             names = [received.json["name"] for received in platform.received[1:]]
             assert names == sorted(names)
-            assert platform.store.copies["locations"]["BE", "BEC", "LOC1"]["name"] == "N19"
+            copies = platform.store.copies["locations"]
+            await until(lambda copies=copies: copies["BE", "BEC", "LOC1"]["name"] == "N19")
         assert len(emsp.received) < 21  # collapsed while it was slow
         for received in emsp.received:
             if received.method == "PUT":

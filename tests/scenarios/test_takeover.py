@@ -10,21 +10,22 @@ from hub.simulator.objects import location
 from tests.commands import Serving
 from tests.scenarios import expect
 from tests.scenarios.cast import p1
-from tests.scenarios.test_two_hubs import at, invite, two_hubs
+from tests.scenarios.test_two_hubs import invite, port_of, two_hubs
 from tests.waiting import until
 
 LOCATIONS = 6
 RECEIVERS = 6
 
 
-async def send(cpo: SimulatedPlatform, hubs: list[Serving], number: int, version: int) -> bool:
+async def send(cpo: SimulatedPlatform, hubs: dict[str, Serving], number: int, version: int) -> bool:
     """Broadcast one version of a location at one of the hubs that live; give whether it was acknowledged."""
     body = location("BE-BEC", f"L{number}", name=f"V{version:04}", last_updated=f"2031-01-01T00:00:00.{version:03}Z")
-    url = cpo.hub_endpoints["locations", "RECEIVER"] + f"BE/BEC/L{number}"
-    living = [hub for hub in hubs if hub.process.returncode is None]
+    path = cpo.hub_endpoints["locations", "RECEIVER"].partition("/ocpi/")[2] + f"BE/BEC/L{number}"
+    living = [origin for origin, hub in hubs.items() if hub.process.returncode is None]
     try:
-        answer = await cpo.request("PUT", at(living[version % len(living)], url), to="NL-HUB", body=body)
-    except (aiohttp.ClientError, OSError, IndexError):
+        url = f"{living[version % len(living)]}/ocpi/{path}"
+        answer = await cpo.request("PUT", url, to="NL-HUB", body=body)
+    except (aiohttp.ClientError, OSError):
         return False
     return answer.status_code == 1000
 
@@ -37,7 +38,7 @@ def versions_of(receiver: SimulatedPlatform, number: int) -> list[str]:
 async def test_a_killed_hubs_lanes_go_on_at_the_other(database_url: str) -> None:
     receivers = [SimulatedPlatform(f"E{number}", [(f"DE-E{number:02}", "EMSP")]) for number in range(RECEIVERS)]
     async with two_hubs(database_url) as (first, second), p1() as cpo:
-        hubs = [first, second]
+        hubs = {port_of(hub): hub for hub in (first, second)}
         for platform in (cpo, *receivers):
             if platform is not cpo:
                 await platform.start()

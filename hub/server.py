@@ -15,6 +15,7 @@ from config.ocpi import PartyID
 from config.settings import Settings
 from hub.addresses import AddressGuard
 from hub.aliases import Aliases
+from hub.ask_emsps import EveryEMSP
 from hub.broadcast import Broadcaster
 from hub.client import Client
 from hub.client_info import ClientInfos
@@ -69,6 +70,7 @@ class Hub:
         mirror.on_missing = self.pulls.fetch_missing
         self.lanes = Lanes(settings, live, database, mirror, processes, calls, metrics, request_log, party)
         relay = Relay(settings, self.client, aliases, metrics, mirror, self.client_infos, self.liveness)
+        emsps = EveryEMSP(settings, self.client, metrics, self.client_infos, self.liveness)
         self.road = Road(
             settings,
             live=live,
@@ -78,7 +80,7 @@ class Hub:
             relay=relay,
             broadcaster=Broadcaster(settings, mirror, self.lanes, party),
             merged_lists=MergedLists(settings, live, database, mirror, aliases, party),
-            open_routing=OpenRouting(settings, live, mirror, relay, self.client, party),
+            open_routing=OpenRouting(settings, live, mirror, relay, emsps),
             client_infos=self.client_infos,
             liveness=self.liveness,
             metrics=metrics,

@@ -17,16 +17,24 @@ from config.operations import OperationIndex
 from parties.model import Platform, Role, Switches
 from parties.tokens import fingerprint
 from routing.aliases import Alias
-from routing.resolve import Direct, find_receiver, join, resolve, resolve_alias
+from routing.resolve import Broadcast, ByContent, Direct, GetAll, Route, find_receiver, join, resolve, resolve_alias
 from routing.table import EMPTY, make_table
 from tests.routing.cast import HUB, a_message, a_platform, a_table, party
 
 SENDER = a_platform("BE-BEC:CPO", "BE-BEC:EMSP")
 
 
-def route(request: str, *members: Platform, to: str | None = "NL-ALF") -> Direct:
+def any_route(request: str, *members: Platform, to: str | None = "NL-ALF", broadcasts_open: bool = True) -> Route:
     """The route of a request of BE-BEC's among these members."""
-    return resolve(a_message(request, SENDER, to=to, sender="BE-BEC"), a_table(SENDER, *members), HUB)
+    message = a_message(request, SENDER, to=to, sender="BE-BEC")
+    return resolve(message, a_table(SENDER, *members), HUB, broadcasts_open=broadcasts_open)
+
+
+def route(request: str, *members: Platform, to: str | None = "NL-ALF") -> Direct:
+    """The same, of one to one platform."""
+    found = any_route(request, *members, to=to)
+    assert isinstance(found, Direct)
+    return found
 
 
 @pytest.mark.parametrize(
@@ -108,8 +116,6 @@ def test_a_party_on_two_platforms_is_reached_where_the_interface_is(
         (a_platform("NL-ALF:CPO", id=2), "NL-ALX", UnknownReceiver, "NL-ALX is not known"),  # R-197
         (a_platform("NL-ALF:CPO", id=2), "x-undefined", UnknownReceiver, "x-undefined is not known"),
         (a_platform("NL-ALF:CPO", id=2), None, InvalidParameters, "OCPI-to headers are missing"),  # T-066
-        (a_platform("NL-ALF:CPO", id=2), "NL-HUB", InvalidParameters, "the hub itself"),  # T-029
-        (a_platform("NL-ALF:CPO", id=2), "nl-hub", InvalidParameters, "the hub itself"),
         (a_platform("NL-ALF:EMSP", id=2), "NL-ALF", RoutingFailed, "SENDER interface of locations"),  # R-122, T-032
         (a_platform("NL-ALF:CPO/invited", id=2, state="planned"), "NL-ALF", ReceiverNotConnected, "planned"),  # R-121
         (a_platform("NL-ALF:CPO/invited", "NL-XYZ:CPO", id=2), "NL-ALF", ReceiverNotConnected, "planned"),
@@ -128,29 +134,67 @@ def test_a_message_without_a_route_gets_the_error_that_says_why(
     assert caught.value.http_status == 200  # R-190
 
 
-@pytest.mark.parametrize(
-    "request_line",
-    [
-        "PUT receiver/locations/BE/BEC/1",
-        "POST receiver/commands/START_SESSION",
-        "POST receiver/cdrs",
-        "GET sender/locations/LOC1",
-        "GET receiver/locations/BE/BEC/1",
-        "GET sender/x-custom/1",
-    ],
-)
-def test_without_a_receiver_there_is_no_route(request_line: str) -> None:
-    """R-146: an open routing request, which ends as 4001 where the receiver cannot be found out."""
+# Without a receiver (R-146): what is found by content, is meant for everybody, or names nobody.
+WITHOUT_RECEIVER: list[tuple[str, Route | type[OCPIError]]] = [
+    ("PUT receiver/locations/BE/BEC/1", Broadcast()),  # R-150, T-060
+    ("PATCH receiver/locations/BE/BEC/1/E1/C1", Broadcast()),
+    ("DELETE receiver/tariffs/BE/BEC/1", Broadcast()),
+    ("PATCH receiver/tokens/BE/BEC/1?type=RFID", Broadcast()),
+    ("PUT receiver/sessions/BE/BEC/1", ByContent()),
+    ("GET receiver/sessions/BE/BEC/1", ByContent()),
+    ("POST receiver/commands/START_SESSION", ByContent()),
+    ("POST receiver/cdrs", ByContent()),
+    ("POST sender/tokens/1/authorize", ByContent()),
+    ("GET sender/locations/LOC1", ByContent()),
+    ("PUT sender/chargingprofiles/101", ByContent()),
+    ("GET receiver/locations/BE/BEC/1", UnknownReceiver),  # T-061
+    ("GET receiver/tokens/BE/BEC/1", UnknownReceiver),
+    ("GET sender/x-custom/1", UnknownReceiver),
+    ("GET sender/tokens", InvalidParameters),  # T-066, R-151
+]
+
+
+@pytest.mark.parametrize(("request_line", "expected"), WITHOUT_RECEIVER)
+def test_a_message_without_a_receiver(request_line: str, expected: Route | type[OCPIError]) -> None:
+    if isinstance(expected, type):
+        with pytest.raises(expected, match="OCPI-to headers are missing"):
+            any_route(request_line, a_platform("NL-ALF:CPO", id=2), to=None)
+    else:
+        assert any_route(request_line, a_platform("NL-ALF:CPO", id=2), to=None) == expected
+
+
+@pytest.mark.parametrize("request_line", ["PUT receiver/locations/BE/BEC/1", "DELETE receiver/tariffs/BE/BEC/1"])
+def test_where_broadcasts_must_be_addressed_a_push_without_a_receiver_is_4001(request_line: str) -> None:
     with pytest.raises(UnknownReceiver, match="OCPI-to headers are missing"):
-        route(request_line, a_platform("NL-ALF:CPO", id=2), to=None)
+        any_route(request_line, to=None, broadcasts_open=False)
+    assert any_route(request_line, to="NL-HUB", broadcasts_open=False) == Broadcast()
 
 
-@pytest.mark.parametrize(
-    "request_line", ["GET sender/tokens", "POST receiver/commands/START_SESSION", "PUT receiver/sessions/BE/BEC/1"]
-)
-def test_nothing_else_is_addressed_to_the_hub(request_line: str) -> None:
-    with pytest.raises(InvalidParameters):
-        route(request_line, to="NL-HUB")
+# Addressed to the hub: broadcasts and GET all, and nothing else (R-135, T-029).
+TO_THE_HUB: list[tuple[str, Route | type[OCPIError]]] = [
+    ("PUT receiver/locations/BE/BEC/1", Broadcast()),
+    ("DELETE receiver/tariffs/BE/BEC/1", Broadcast()),
+    ("GET sender/locations?limit=5", GetAll()),
+    ("GET sender/tokens", GetAll()),
+    ("GET sender/cdrs", GetAll()),
+    ("GET sender/locations/LOC1/E1", GetAll()),
+    ("POST receiver/commands/START_SESSION", InvalidParameters),
+    ("PUT receiver/sessions/BE/BEC/1", InvalidParameters),
+    ("POST receiver/cdrs", InvalidParameters),
+    ("POST sender/tokens/1/authorize", InvalidParameters),
+    ("GET receiver/locations/BE/BEC/1", InvalidParameters),
+    ("GET sender/x-custom", InvalidParameters),
+]
+
+
+@pytest.mark.parametrize(("request_line", "expected"), TO_THE_HUB)
+@pytest.mark.parametrize("hub", ["NL-HUB", "nl-hub"])
+def test_a_message_to_the_hub_itself(request_line: str, hub: str, expected: Route | type[OCPIError]) -> None:
+    if isinstance(expected, type):
+        with pytest.raises(expected, match="the hub itself"):
+            any_route(request_line, to=hub)
+    else:
+        assert any_route(request_line, to=hub) == expected
 
 
 def test_an_empty_table_knows_nobody() -> None:

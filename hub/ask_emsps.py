@@ -196,5 +196,5 @@ async def _first_that_knows(calls: Collection[asyncio.Task[_Answer | None]]) -> 
         return wants_more
     if not unknown:
         raise ReceiverNotConnected(f"None of the {len(calls)} eMSPs that could know this token gave an answer in time.")
-    silent = len(calls) - unknown
-    raise UnknownToken(f"No eMSP here knows this token; {unknown} answered, {silent} did not." if silent else None)
+    without = len(calls) - unknown
+    raise UnknownToken(f"No eMSP knows this token; {without} gave no usable answer in time." if without else None)

@@ -15,8 +15,8 @@ from routing.message import Message
 from routing.open_routing import IN_BODY, LookUp, Question, choose, find_named, read_destination
 from routing.resolve import resolve_direct
 
-SECOND_LOOK_SECONDS = 0.15
-"""Another hub process may have forwarded the push that tells the receiver, and be about to store it."""
+SECOND_LOOK_SECONDS = 0.25
+"""Another hub process may have forwarded the push that tells the receiver, and is to store it within a tenth or two."""
 
 
 class OpenRouting:
@@ -59,7 +59,6 @@ class OpenRouting:
         return parties
 
     async def _first_answer(self, look_ups: tuple[LookUp, ...]) -> frozenset[str]:
-        await self._mirror.settled()
         for look_up in look_ups:
             parties = look_up.parties_in(await self._mirror.known(look_up.module, look_up.object_key))
             if parties:

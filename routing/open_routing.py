@@ -8,7 +8,6 @@ interface is the object's owner, never the destination (R-155).
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
-from urllib.parse import unquote
 
 import msgspec
 
@@ -50,13 +49,16 @@ class LookUp:
     """Folded: only what is for this party tells; empty: for any."""
     evse_uid: str = ""
     """Folded: of several locations of this id, those that have this EVSE tell (T-063)."""
+    is_last: bool = False
+    """Whether only the one last heard of tells."""
 
     def parties_in(self, known: Iterable[KnownObject]) -> frozenset[str]:
-        """Give whom the objects of this id tell, folded."""
+        """Give whom the objects of this id, the one last heard of first, tell; folded."""
         told = [
             each for each in known if self.owner in ("", each.key.owner) and self.addressee in ("", each.key.addressee)
         ]
         told = [each for each in told if self.evse_uid in each.evse_uids] or told
+        told = told[:1] if self.is_last else told
         parties = (each.key.owner if self.gives == "owner" else each.key.addressee for each in told)
         return frozenset(party for party in parties if party)
 
@@ -164,7 +166,7 @@ def _by_cdr_token_or_session(message: Message, content: _Content) -> PartyID | Q
 
 def _by_addressee(message: Message, content: _Content) -> PartyID | Question:
     country_code, party_id, session = message.target.segments
-    owner = PartyID(unquote(country_code), unquote(party_id))
+    owner = PartyID(read_id(country_code), read_id(party_id))
     return Question(
         f"session {read_id(session)}", (LookUp("sessions", _fold_id(session), "addressee", owner=fold(owner)),)
     )
@@ -214,11 +216,11 @@ def _by_reservation(message: Message, content: _Content) -> PartyID | Question:
 
 
 def _by_profile(message: Message, content: _Content) -> PartyID | Question:
-    """Ask who set the charging profile of the CPO's session (R-244), else whose driver's session it is."""
+    """Ask who last set the charging profile of the CPO's session (R-244), else whose driver's session it is."""
     session, owner = message.target.segments[0], fold(message.sender)
-    modules = (message.operation.module, "sessions")
-    look_ups = tuple(LookUp(module, _fold_id(session), "addressee", owner=owner) for module in modules)
-    return Question(f"session {read_id(session)}", look_ups)
+    set_by = LookUp(message.operation.module, _fold_id(session), "addressee", owner=owner, is_last=True)
+    driver_of = LookUp("sessions", _fold_id(session), "addressee", owner=owner)
+    return Question(f"session {read_id(session)}", (set_by, driver_of))
 
 
 _FOUND_BY: Mapping[FoundBy, Callable[[Message, _Content], PartyID | Question]] = {

@@ -353,6 +353,14 @@ def test_a_session_of_the_senders_own_decides_even_when_its_owner_is_gone() -> N
         found("POST receiver/commands/STOP_SESSION", {"session_id": "101"}, *sessions)
 
 
+def test_the_last_to_set_a_profile_is_told_of_it() -> None:
+    """R-244; the mirror gives the one last heard of first."""
+    by_scsp, by_emsp = known("chargingprofiles BE-BEC/S1 for DE-SCS"), known("chargingprofiles BE-BEC/S1 for NL-TST")
+    request = "PUT sender/chargingprofiles/S1"
+    assert found(request, {}, by_scsp, by_emsp, by=CPO, sender="BE-BEC") == "DE-SCS"
+    assert found(request, {}, by_emsp, by_scsp, by=CPO, sender="BE-BEC") == "NL-TST"
+
+
 def test_who_has_no_sessions_means_any_of_that_id() -> None:
     """An SCSP steers others' sessions."""
     request, theirs = "GET receiver/chargingprofiles/101", known("sessions BE-BEC/101 for NL-TST")

@@ -8,10 +8,11 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from hub.simulator import Answer, SimulatedPlatform
 from hub.simulator.objects import cancel_reservation, reserve_now, token
 from tests.hubs import HubOnTest, registered
 from tests.scenarios import expect
-from tests.scenarios.cast import p1, p4
+from tests.scenarios.cast import p1, p3, p4
 
 CANCELED = {"result": "CANCELED_RESERVATION"}
 
@@ -45,12 +46,49 @@ async def test_a_reservation_is_cancelled_an_hour_and_a_restart_later(
         assert (emsp.origin + delivered.path, delivered.json) == (theirs, CANCELED)
         expect.routing(delivered, to="NL-TST", sender="BE-BEC")
 
-        # The eMSP cancels in other letters; whether it knows the reservation is the CPO's to say.
+        # The eMSP cancels in other letters, addressed and not; whether it knows the reservation is the CPO's to say.
         url = emsp.new_response_url("commands", "CANCEL_RESERVATION")
         body = cancel_reservation(url, "r-7")
-        answer = await emsp.call("POST", "commands", "RECEIVER", "CANCEL_RESERVATION", to="be-bec", body=body)
-        assert answer.data["result"] == "ACCEPTED"
-        assert cpo.received[-1].json["reservation_id"] == "r-7"
+        for to in ("be-bec", None):
+            answer = await emsp.call("POST", "commands", "RECEIVER", "CANCEL_RESERVATION", to=to, body=body)
+            assert answer.data["result"] == "ACCEPTED"
+            assert cpo.received[-1].json["reservation_id"] == "r-7"
+        assert answer.sender == "BE-BEC"
+
+
+async def test_a_reservation_is_cancelled_by_who_made_it_only(hub: HubOnTest) -> None:
+    """R-236: another eMSP, on the same platform or not, may have one of the same id, or none."""
+    volt = SimulatedPlatform("P6", [("SE-VOL", "CPO")])
+    async with registered(hub, p1(), p4(), p3(), volt) as (cpo, emsp, tnm, volt):
+
+        async def reserve(at: str, **sender: str) -> None:
+            url = emsp.new_response_url("commands", "RESERVE_NOW")
+            body = reserve_now(url, token("NL-TST", "T1"), "R-7")
+            answer = await emsp.call("POST", "commands", "RECEIVER", "RESERVE_NOW", to=at, body=body, **sender)
+            assert answer.data["result"] == "ACCEPTED"
+
+        async def cancel(by: SimulatedPlatform, reservation_id: str, **sender: str) -> Answer:
+            body = cancel_reservation(by.new_response_url("commands", "CANCEL_RESERVATION"), reservation_id)
+            return await by.call(
+                "POST", "commands", "RECEIVER", "CANCEL_RESERVATION", body=body, headers=expect.IDS, **sender
+            )
+
+        await reserve("BE-BEC")
+        for by, sender in ((emsp, {"sender": "NL-MSP"}), (tnm, {})):
+            content = expect.refusal(await cancel(by, "R-7", **sender), 4001, to=sender.get("sender", "DE-TNM"))
+            assert "reservation R-7" in content["status_message"]
+        expect.refusal(await cancel(emsp, "R-8"), 4001, to="NL-TST")
+        assert len(cpo.received) == 1
+
+        await reserve("SE-VOL", sender="NL-MSP")
+        answer = await cancel(emsp, "r-7", sender="NL-MSP")
+        expect.relayed(answer, to="NL-MSP", sender="SE-VOL")
+        expect.forwarded(volt.received[-1], volt, to="SE-VOL", sender="NL-MSP")
+        answer = await cancel(emsp, "r-7")
+        expect.relayed(answer, to="NL-TST", sender="BE-BEC")
+        expect.forwarded(cpo.received[-1], cpo, to="BE-BEC", sender="NL-TST")
+        await volt.settle()
+        await cpo.settle()
 
 
 @pytest.mark.parametrize(("hours", "http_status"), [(20, 200), (25, 200), (27, 404)])

@@ -26,6 +26,11 @@ class Villain:
         self.left = asyncio.Event()
         """Set once the other side has closed a connection while the script was still waiting for it."""
 
+    @property
+    def open(self) -> int:
+        """Connections whose script still plays."""
+        return len(self._tasks)
+
     async def _play(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None

@@ -130,11 +130,8 @@ def patch_session(body: bytes, delivered: bytes) -> bytes:
 
 def find_evse(location: bytes, uid: str) -> bytes | None:
     """Give one EVSE of a location by its folded uid."""
-    found = None
-    for evse in _items(_read_members(location).get("evses")):
-        if _name_of(_dated(evse).uid) == uid:
-            found = bytes(evse)
-    return found
+    evses, at = _evses(_read_members(location))
+    return bytes(evses[at[uid]]) if uid in at else None
 
 
 def change_evse(
@@ -178,16 +175,31 @@ def compose(location: bytes, parts: Mapping[str, bytes]) -> bytes:
     if not parts:
         return location
     members = _read_members(location)
-    evses = _items(members.get("evses"))
-    at = {_name_of(_dated(evse).uid): index for index, evse in enumerate(evses)}
+    evses, at = _evses(members)
+    latest, newest = None, b""
     for uid, part in parts.items():
         if uid in at:
             evses[at[uid]] = Raw(part)
         else:
             evses.append(Raw(part))
-        _raise_last_updated(members, _read_members(part).get("last_updated"))
+        moment = last_updated_of(part)
+        if moment is not None and (latest is None or moment > latest):
+            latest, newest = moment, part
+    if latest is not None:
+        _raise_last_updated(members, _read_members(newest)["last_updated"])
     members["evses"] = Raw(_write(evses))
     return _write(members)
+
+
+def _evses(members: Members) -> tuple[list[Raw], dict[str, int]]:
+    """Give a location's EVSEs, and where each is by its folded uid."""
+    value = members.get("evses")
+    evses = _items(value)
+    try:
+        dated = _read_all_dated(value) if value is not None and evses else []
+    except (msgspec.DecodeError, RecursionError):  # something among them is no EVSE
+        dated = [_dated(evse) for evse in evses]
+    return evses, {each.uid.upper(): i for i, each in enumerate(dated) if isinstance(each.uid, str)}
 
 
 def _raise_last_updated(members: Members, delivered: Raw | None) -> None:

@@ -1,0 +1,208 @@
+"""Pushes to one party, and pulled lists: what is kept of them, and that a look-up sees what is still waiting."""
+
+import asyncio
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+from unittest import mock
+
+import pytest
+
+from config.ocpi import ServerError
+from hub.mirror import mirror as mirror_module
+from routing.objects import Change
+from tests.hub.mirror.cast import (
+    NOW,
+    a_change,
+    a_draft,
+    a_location,
+    a_mirror,
+    a_session,
+    a_tariff,
+    an_evse,
+    at,
+    body_of,
+    broadcast,
+    counted,
+    key,
+    listed,
+)
+from tests.waiting import until
+
+
+async def test_a_session_is_kept_whole_for_its_addressee_and_found_at_once(database_url: str) -> None:
+    async with a_mirror(database_url) as mirror:
+        mirror.take_addressed(a_change("PUT sessions/NL/ABC/s1", a_session("S1"), to="DE-TNM"))
+        assert mirror.pending == 1
+        known = await mirror.known("sessions", "S1")
+        assert [each.key for each in known] == [key("sessions", "S1", addressee="DE-TNM")]
+        assert mirror.pending == 0
+        patch = {"kwh": 7, "last_updated": at(3)}
+        mirror.take_addressed(a_change("PATCH sessions/NL/ABC/S1", patch, to="DE-TNM"))
+        await mirror.settled()
+        assert await body_of(mirror, known[0].key) == a_session("S1", 3, kwh=7)
+        expected = {("sessions", "NL-ABC", "DE-TNM"): 1}
+        assert await counted(database_url) == await listed(database_url) == expected
+
+
+async def test_it_is_stored_a_moment_later_without_anybody_asking(database_url: str) -> None:
+    async with a_mirror(database_url, runs=True) as mirror:
+        for number in range(450):
+            mirror.take_addressed(a_change("POST cdrs", a_session(f"C{number}"), to="DE-TNM"))
+        await until(lambda: mirror.pending == 0, "all is stored")
+        assert await counted(database_url) == {("cdrs", "NL-ABC", "DE-TNM"): 450}
+
+
+async def test_what_still_waits_at_the_end_is_stored(database_url: str) -> None:
+    async with a_mirror(database_url) as mirror:
+        mirror.take_addressed(a_change("POST cdrs", a_session("C1"), to="DE-TNM"))
+    assert await counted(database_url) == {("cdrs", "NL-ABC", "DE-TNM"): 1}
+
+
+async def test_a_location_for_one_party_leaves_an_index_entry_without_a_body(database_url: str) -> None:
+    async with a_mirror(database_url) as mirror:
+        missing: list[Change] = []
+        mirror.on_missing = missing.append
+        mirror.take_addressed(a_change("PUT locations/NL/ABC/LOC1", a_location(), to="DE-TNM"))
+        patch = {"status": "BLOCKED", "last_updated": at(1)}
+        mirror.take_addressed(a_change("PATCH locations/NL/ABC/LOC1/E9", patch, to="DE-TNM"))
+        assert [each.evse_uids for each in await mirror.known("locations", "LOC1")] == [{"E1", "E2", "E9"}]
+        assert await body_of(mirror, key("locations", "LOC1")) is None
+        assert await listed(database_url) == {}
+        assert missing == []
+
+
+async def test_a_push_to_one_party_does_not_touch_what_the_network_has(database_url: str) -> None:
+    async with a_mirror(database_url) as mirror:
+        await broadcast(mirror, "PUT locations/NL/ABC/LOC1", a_location())
+        other = a_location(minutes=9, name="for one", evses=[an_evse("E3")])
+        mirror.take_addressed(a_change("PUT locations/NL/ABC/LOC1", other, to="DE-TNM"))
+        assert [each.evse_uids for each in await mirror.known("locations", "LOC1")] == [{"E1", "E2", "E3"}]
+        assert await body_of(mirror, key("locations", "LOC1")) == a_location()
+        # What was pushed to one does not keep out what comes for all, however old.
+        await broadcast(mirror, "PUT locations/NL/ABC/LOC1", a_location(minutes=1))
+        assert await body_of(mirror, key("locations", "LOC1")) == a_location(minutes=1)
+
+
+async def test_reservations_and_charging_profiles_are_found_by_who_made_them(database_url: str) -> None:
+    async with a_mirror(database_url) as mirror:
+        later = (NOW + timedelta(hours=1)).isoformat()
+        for id, expiry in (("R1", later), ("R2", at(0))):
+            body = {"reservation_id": id, "expiry_date": expiry}
+            mirror.take_addressed(a_change("POST commands/RESERVE_NOW", body, to="NL-ABC", sender="DE-TNM"))
+        profile = {"charging_profile": {}}
+        mirror.take_addressed(a_change("PUT chargingprofiles/s1", profile, to="NL-ABC", sender="DE-TNM"))
+        (known,) = await mirror.known("reservations", "R1")
+        assert (known.key.owner, known.key.addressee) == ("NL-ABC", "DE-TNM")
+        (set_by,) = await mirror.known("chargingprofiles", "S1")
+        assert (set_by.key.owner, set_by.key.addressee) == ("NL-ABC", "DE-TNM")
+        assert await listed(database_url) == {}
+
+
+async def test_a_pulled_list_is_stored_once_and_never_over_something_newer(database_url: str) -> None:
+    async with a_mirror(database_url) as mirror:
+        changes = [a_change(f"PUT locations/NL/ABC/L{n}", a_location(f"L{n}", 5)) for n in range(450)]
+        assert await mirror.take_pulled(changes) == 450
+        assert await mirror.take_pulled(changes) == 0
+        older = a_change("PUT locations/NL/ABC/L0", a_location("L0", 4, name="old"))
+        changed = a_change("PUT locations/NL/ABC/L1", a_location("L1", 5, name="same time"))
+        newer = a_change("PUT locations/NL/ABC/L2", a_location("L2", 6))
+        assert await mirror.take_pulled([older, changed, newer]) == 2
+        assert await body_of(mirror, key("locations", "L0")) == a_location("L0", 5)
+        assert await body_of(mirror, key("locations", "L1")) == a_location("L1", 5, name="same time")
+
+
+async def test_a_page_read_before_a_tariff_was_deleted_does_not_bring_it_back(database_url: str) -> None:
+    async with a_mirror(database_url) as mirror:
+        page = [a_change("PUT tariffs/NL/ABC/T1", a_tariff())]
+        await mirror.take_pulled(page)
+        await broadcast(mirror, "DELETE tariffs/NL/ABC/T1")
+        assert await mirror.take_pulled(page) == 0
+        assert await listed(database_url) == {}
+        assert await mirror.take_pulled([a_change("PUT tariffs/NL/ABC/T1", a_tariff(minutes=1))]) == 1
+        assert await listed(database_url) == {("tariffs", "NL-ABC", ""): 1}
+
+
+async def test_a_private_location_in_a_pulled_list_is_only_known_to_exist(database_url: str) -> None:
+    """R-274."""
+    async with a_mirror(database_url) as mirror:
+        await broadcast(mirror, "PUT locations/NL/ABC/LOC1", a_location())
+        private = a_change("PUT locations/NL/ABC/LOC1", a_location(minutes=1, publish=False))
+        assert await mirror.take_pulled([private]) == 1
+        assert await mirror.take_pulled([private]) == 0
+        assert await body_of(mirror, key("locations", "LOC1")) is None
+        assert [each.evse_uids for each in await mirror.known("locations", "LOC1")] == [{"E1", "E2"}]
+        assert await counted(database_url) == await listed(database_url) == {}
+
+
+async def test_a_module_that_is_left_out_is_broadcast_but_not_kept(database_url: str) -> None:
+    async with a_mirror(database_url, retention={"tariffs": 0, "sessions": 0}) as mirror:
+        rows = [await broadcast(mirror, "PUT tariffs/NL/ABC/T1", a_tariff(minutes=n)) for n in range(2)]
+        mirror.take_addressed(a_change("PUT sessions/NL/ABC/S1", a_session(), to="DE-TNM"))
+        assert [(row.id, row.previous, row.is_complete) for row in rows] == [(1, None, False), (2, None, False)]
+        assert await mirror.known("tariffs", "T1") == await mirror.known("sessions", "S1") == []
+        assert await mirror.broadcasts_after(0, 10, []) == rows
+
+
+@pytest.fixture
+def refuses_tariffs() -> Iterator[None]:
+    """A database that will not have the tariff BAD."""
+    store = mirror_module.store_batch
+
+    async def store_or_fail(connection: Any, arrivals: Any) -> Any:
+        outcomes = await store(connection, arrivals)
+        if any(arrival.change.key.object_key == "BAD" for arrival in arrivals):
+            await connection.execute("SELECT 1 / 0")
+        return outcomes
+
+    with mock.patch.object(mirror_module, "store_batch", store_or_fail):
+        yield
+
+
+@pytest.mark.usefixtures("refuses_tariffs")
+async def test_one_push_that_cannot_be_stored_fails_alone(database_url: str) -> None:
+    async with a_mirror(database_url) as mirror:
+        ids = ["T1", "T2", "BAD", "T3"]
+        changes = [a_change(f"PUT tariffs/NL/ABC/{id}", a_tariff(id)) for id in ids]
+        given = await asyncio.gather(
+            *(mirror.take_broadcast(change, a_draft()) for change in changes), return_exceptions=True
+        )
+        assert [type(each) is ServerError for each in given] == [id == "BAD" for id in ids]
+        assert [row.object_key for row in await mirror.broadcasts_after(0, 10, [])] == ["T1", "T2", "T3"]
+        for change in changes:
+            mirror.take_addressed(change)
+        await mirror.settled()
+        assert mirror.dropped == 1
+        assert await counted(database_url) == await listed(database_url) == {("tariffs", "NL-ABC", ""): 3}
+
+
+async def test_beyond_its_bound_the_oldest_that_waits_is_dropped_and_counted(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mirror_module, "PENDING_MAX", 3)
+    async with a_mirror(database_url) as mirror:
+        for number in range(5):
+            mirror.take_addressed(a_change("POST cdrs", a_session(f"C{number}"), to="DE-TNM"))
+        assert (mirror.pending, mirror.dropped) == (3, 2)
+        assert await mirror.known("cdrs", "C1") == []
+        assert len(await mirror.known("cdrs", "C2")) == 1
+        assert await counted(database_url) == {("cdrs", "NL-ABC", "DE-TNM"): 3}
+
+
+async def test_whoever_stops_waiting_takes_nothing_from_the_others(database_url: str) -> None:
+    async with a_mirror(database_url) as mirror:
+        changes = [a_change(f"PUT tariffs/NL/ABC/T{n}", a_tariff(f"T{n}")) for n in range(20)]
+        pushes = [asyncio.create_task(mirror.take_broadcast(change, a_draft())) for change in changes]
+        await asyncio.sleep(0)
+        for push in pushes[::2]:
+            push.cancel()
+        given = await asyncio.gather(*pushes, return_exceptions=True)
+        assert all(isinstance(each, asyncio.CancelledError) for each in given[::2])
+        kept = {row.object_key for row in await mirror.broadcasts_after(0, 100, [])}
+        assert {f"T{n}" for n in range(1, 20, 2)} <= kept
+        mirror.take_addressed(a_change("POST cdrs", a_session("C1"), to="DE-TNM"))
+        looking = asyncio.create_task(mirror.known("cdrs", "C1"))
+        await asyncio.sleep(0)
+        looking.cancel()
+        await asyncio.gather(looking, return_exceptions=True)
+        assert len(await mirror.known("cdrs", "C1")) == 1

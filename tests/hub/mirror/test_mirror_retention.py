@@ -1,0 +1,108 @@
+"""What the mirror forgets, and when."""
+
+from datetime import timedelta
+
+import asyncpg
+
+from hub.mirror.retention import KEEP_DELETED, KEEP_LEFT, forget_broadcasts, forget_objects
+from tests.hub.mirror.cast import (
+    NOW,
+    a_change,
+    a_location,
+    a_mirror,
+    a_session,
+    a_tariff,
+    an_evse,
+    broadcast,
+    counted,
+    key,
+    listed,
+)
+
+DAY = timedelta(days=1)
+
+
+async def left(url: str) -> list[str]:
+    """The ids of all that is still there."""
+    connection = await asyncpg.connect(url)
+    rows = await connection.fetch("SELECT object_key FROM mirror_object ORDER BY 1")
+    await connection.close()
+    return [row[0] for row in rows]
+
+
+async def test_sessions_and_named_modules_are_forgotten_after_their_days(database_url: str) -> None:
+    async with a_mirror(database_url) as mirror:
+        for number, days in enumerate((1, 10, 31, 40)):
+            change = a_change(
+                f"PUT sessions/NL/ABC/S{number}", a_session(f"S{number}"), to="DE-TNM", received=NOW - days * DAY
+            )
+            mirror.take_addressed(change)
+        await broadcast(mirror, "PUT locations/NL/ABC/LOC1", a_location(), received=NOW - 400 * DAY)
+        await mirror.settled()
+        assert await forget_objects(mirror._database, {"sessions": 30}, NOW) == 2
+        assert await left(database_url) == ["LOC1", "S0", "S1"]
+        assert await forget_objects(mirror._database, {"sessions": 0, "locations": 365}, NOW) == 3
+        assert await left(database_url) == []
+        assert await counted(database_url) == await listed(database_url) == {}
+
+
+async def test_many_are_forgotten_in_small_steps_with_their_parts(database_url: str) -> None:
+    async with a_mirror(database_url) as mirror:
+        old = NOW - 400 * DAY
+        locations = [a_change(f"PUT locations/NL/ABC/L{n}", a_location(f"L{n}"), received=old) for n in range(450)]
+        await mirror.take_pulled(locations)
+        await broadcast(mirror, "PUT locations/NL/ABC/L7/E1", an_evse("E1", 5), received=old)
+        assert await forget_objects(mirror._database, {"locations": 365}, NOW) == 450
+        connection = await asyncpg.connect(database_url)
+        assert await connection.fetchval("SELECT count(*) FROM mirror_part") == 0
+        await connection.close()
+        assert await counted(database_url) == {}
+
+
+async def test_a_reservation_is_forgotten_when_its_time_is_over(database_url: str) -> None:
+    async with a_mirror(database_url) as mirror:
+        for id, hours in (("R1", 1), ("R2", -30)):
+            body = {"reservation_id": id, "expiry_date": (NOW + timedelta(hours=hours)).isoformat()}
+            mirror.take_addressed(a_change("POST commands/RESERVE_NOW", body, to="NL-ABC", sender="DE-TNM"))
+        await mirror.settled()
+        assert await mirror.known("reservations", "R2") == []
+        assert await forget_objects(mirror._database, {}, NOW) == 1
+        assert await left(database_url) == ["R1"]
+
+
+async def test_that_something_was_deleted_is_forgotten_after_a_month(database_url: str) -> None:
+    async with a_mirror(database_url) as mirror:
+        for id, ago in (("T1", KEEP_DELETED + DAY), ("T2", KEEP_DELETED - DAY)):
+            await broadcast(mirror, f"PUT tariffs/NL/ABC/{id}", a_tariff(id), received=NOW - ago)
+            await broadcast(mirror, f"DELETE tariffs/NL/ABC/{id}", received=NOW - ago)
+        assert await forget_objects(mirror._database, {}, NOW) == 1
+        assert await left(database_url) == ["T2"]
+
+
+async def test_what_a_member_shared_is_forgotten_a_month_after_it_left(database_url: str) -> None:
+    async with a_mirror(database_url) as mirror:
+        await broadcast(mirror, "PUT locations/NL/ABC/LOC1", a_location())
+        connection = await asyncpg.connect(database_url)
+        platform_id = await connection.fetchval("INSERT INTO platform (state) VALUES ('registered') RETURNING id")
+        assert platform_id == 1
+        assert await forget_objects(mirror._database, {}, NOW) == 0
+        await connection.execute("UPDATE platform SET state = 'unregistered', changed_at = $1", NOW)
+        assert await forget_objects(mirror._database, {}, NOW + KEEP_LEFT - DAY) == 0
+        assert await forget_objects(mirror._database, {}, NOW + KEEP_LEFT + DAY) == 1
+        await connection.close()
+        assert await mirror.current(key("locations", "LOC1")) is None
+
+
+async def test_broadcasts_are_dropped_after_an_hour_but_never_the_last(database_url: str) -> None:
+    async with a_mirror(database_url) as mirror:
+        for number in range(5):
+            body = a_tariff(f"T{number}")
+            await broadcast(mirror, f"PUT tariffs/NL/ABC/T{number}", body, received=NOW - 2 * DAY)
+        assert await forget_broadcasts(mirror._database, NOW) == 4
+        assert [row.id for row in await mirror.broadcasts_after(0, 10, [])] == [5]
+        assert await mirror.last_broadcast() == 5
+        assert await forget_broadcasts(mirror._database, NOW) == 0
+        # The chain of an object goes on although the row that it names is gone.
+        row = await broadcast(mirror, "PUT tariffs/NL/ABC/T0", a_tariff("T0", 1))
+        assert (row.id, row.previous) == (6, 1)
+        assert await forget_broadcasts(mirror._database, NOW) == 1

@@ -19,6 +19,7 @@ from hub.database import Database, DatabaseAway
 from hub.embedded_postgres import EmbeddedPostgres
 from hub.simulator import Answer, SimulatedPlatform
 from tests.conftest import dsn_of
+from tests.hub.mirror.cast import a_change, a_draft, a_location, a_mirror, a_session, broadcast
 from tests.hubs import HubOnTest, settings_for
 from tests.waiting import until
 
@@ -293,3 +294,35 @@ async def test_an_alias_that_is_stored_is_3000_while_the_database_is_away_and_40
         away = await cpo.request("POST", url, body={"result": "ACCEPTED"})
         assert (away.http_status, away.status_code) == (200, 3000)
         await server.start()
+
+
+async def test_the_mirror_refuses_broadcasts_and_keeps_what_was_addressed_until_the_database_is_back(
+    server: Server, own_url: str
+) -> None:
+    async with a_mirror(own_url, runs=True) as mirror:
+        first = await broadcast(mirror, "PUT locations/NL/ABC/LOC1", a_location())
+        await server.stop()
+        waiting = [a_change(f"PUT locations/NL/ABC/LOC{n}", a_location(f"LOC{n}")) for n in range(3)]
+        given = await asyncio.gather(
+            *(mirror.take_broadcast(change, a_draft()) for change in waiting), return_exceptions=True
+        )
+        assert [type(each) for each in given] == [DatabaseAway] * 3
+        mirror.take_addressed(a_change("PUT sessions/NL/ABC/S1", a_session(), to="DE-TNM"))
+        for asking in (mirror.known("sessions", "S1"), mirror.last_broadcast(), mirror.take_pulled(waiting)):
+            with pytest.raises(DatabaseAway):
+                await asking
+        assert (mirror.pending, mirror.dropped) == (1, 0)
+        await server.start()
+        await until(lambda: mirror.pending == 0, "what waited is stored", seconds=10)
+        assert len(await mirror.known("sessions", "S1")) == 1
+        again = await broadcast(mirror, "PUT locations/NL/ABC/LOC1", a_location(minutes=1))
+        assert again.previous == first.id
+
+
+async def test_a_mirror_that_ends_without_its_database_does_not_hold_up_the_hub(server: Server, own_url: str) -> None:
+    async with a_mirror(own_url) as mirror:
+        await server.stop()
+        mirror.take_addressed(a_change("PUT sessions/NL/ABC/S1", a_session(), to="DE-TNM"))
+        await mirror.close()
+        assert mirror.pending == 1
+    await server.start()

@@ -1,5 +1,6 @@
 """The OCPI envelope, made in one place: every body of ours is one (R-006, R-184)."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,6 +18,13 @@ def envelope(data: Any = None, *, status_code: int = 1000, message: str = "Succe
     # Some members fail when status_message is absent, so it never is.
     content |= {"status_code": status_code, "status_message": message, "timestamp": format_time(datetime.now(UTC))}
     return orjson.dumps(content)
+
+
+def envelope_around(objects: Sequence[bytes], *, is_list: bool) -> bytes:
+    """Give a successful envelope around JSON as it is: around a list of these, or around the only one."""
+    data = b",".join(objects)
+    opening, closing = (b"[", b"]") if is_list else (b"", b"")
+    return b"".join((b'{"data":', opening, data, closing, b",", envelope()[1:]))
 
 
 def success(data: Any, headers: dict[str, str]) -> web.Response:

@@ -1,15 +1,41 @@
 """GET all: lists and single objects that the hub answers from the mirror (OCPI 2.2.1, GET All via Hubs)."""
 
+from urllib.parse import unquote
+
+import msgspec
 from aiohttp import web
 
-from config.ocpi import PartyID
+from config.ocpi import LIMIT, TOTAL_COUNT, InvalidParameters, OCPIError, PartyID
 from config.settings import Settings
 from hub.aliases import Aliases
 from hub.database import Database
+from hub.envelope import envelope_around
 from hub.live_table import LiveTable
 from hub.mirror import Mirror
+from hub.mirror.pages import Pages
 from hub.trace import Trace
+from routing.headers import answer_headers
 from routing.message import Message
+from routing.objects import fold
+from routing.paging import read_paging
+from routing.table import EMPTY, RoutingTable
+from routing.visibility import visible_owners
+
+_REMEMBERED = 200
+"""Whose visible owners are remembered: with 1,000 parties each takes 50 kB."""
+
+_FOR_THE_REQUESTER = frozenset({"sessions", "cdrs"})
+"""Modules whose objects have an addressee, who alone gets them in a list (R-161)."""
+
+_BELOW_LOCATION = (("evses", "uid"), ("connectors", "id"))
+"""Where the children of a Location are, level by level, and how they are called."""
+
+
+class UnknownLocation(OCPIError):
+    """No location, EVSE or connector with this id is shared with you at this hub."""
+
+    status_code = 2003
+    http_status = 404
 
 
 class MergedLists:
@@ -20,11 +46,79 @@ class MergedLists:
     ) -> None:
         self._settings = settings
         self._live = live
-        self._database = database
         self._mirror = mirror
+        self._pages = Pages(database)
         self._aliases = aliases
         self._hub = hub
+        self._table: RoutingTable = EMPTY
+        self._visible: dict[tuple[int, tuple[str, str], str], frozenset[str]] = {}
+        """Owners by platform, requester and module, as that table has it."""
 
     async def answer(self, request: web.BaseRequest, message: Message, trace: Trace) -> web.StreamResponse:
         """Answer a request addressed to the hub. Raises OCPIError."""
-        raise NotImplementedError
+        module = message.operation.module
+        if not self._mirror.keeps(module):
+            raise InvalidParameters(f"This hub keeps no {module}; ask the party whose {module} you want.")
+        fields = answer_headers(message.ids, to=message.sender, sender=self._hub)
+        if message.target.segments:
+            body = envelope_around([await self._find(message)], is_list=False)
+        else:
+            objects, paging_fields = await self._list(message)
+            fields |= paging_fields
+            body = envelope_around(objects, is_list=True)
+        trace.status_code = 1000
+        return web.Response(body=body, headers=fields)
+
+    async def _list(self, message: Message) -> tuple[list[bytes], dict[str, str]]:
+        """Give a page's objects, as they are stored, and the headers that go with it (R-160)."""
+        module = message.operation.module
+        paging = read_paging(message.target.query, self._settings.page_limit)
+        if module == "sessions" and paging.date_from is None:
+            raise InvalidParameters("date_from is missing: a list of sessions needs it.")  # R-163
+        addressee = fold(message.sender) if module in _FOR_THE_REQUESTER else ""
+        page = await self._pages.page(module, addressee, self._owners(message), paging)
+        fields = {TOTAL_COUNT: str(page.total), LIMIT: str(self._settings.page_limit)}
+        if page.last_position is not None:
+            url = self._aliases.module_url(message.target.version, message.operation.interface, module)
+            fields["Link"] = f'<{url}?{paging.next_query(len(page.objects), page.last_position)}>; rel="next"'
+        return page.objects, fields
+
+    async def _find(self, message: Message) -> bytes:
+        """Give the one visible location with this id, or what it has of that EVSE or connector."""
+        location_id, *below = (unquote(segment) for segment in message.target.segments)
+        found = await self._pages.same_id(message.operation.module, location_id.upper(), self._owners(message))
+        if len(found) > 1:
+            # T-063: an id is its owner's alone.
+            raise InvalidParameters(
+                f"{len(found)} parties have a location with this id: name the one you mean in the OCPI-to headers."
+            )
+        if not found:
+            raise UnknownLocation
+        return _descend(found[0], below)
+
+    def _owners(self, message: Message) -> frozenset[str]:
+        """Give whose objects the requester may see, worked out once for each routing table."""
+        table = self._live.table
+        if table is not self._table or len(self._visible) >= _REMEMBERED:
+            self._table, self._visible = table, {}
+        key = (message.platform.id, message.sender.key, message.operation.module)
+        found = self._visible.get(key)
+        if found is None:
+            found = visible_owners(message.sender, message.platform, message.operation.module, table)
+            self._visible[key] = found
+        return found
+
+
+def _descend(location: bytes, below: list[str]) -> bytes:
+    """Give the bytes of an EVSE or connector in a location. Raises UnknownLocation."""
+    found = location
+    for (children_field, id_field), wanted in zip(_BELOW_LOCATION, below, strict=False):
+        children = msgspec.json.decode(found, type=dict[str, msgspec.Raw]).get(children_field, b"[]")
+        for child in msgspec.json.decode(children, type=list[msgspec.Raw] | None) or ():
+            child_id = msgspec.json.decode(child, type=dict[str, msgspec.Raw]).get(id_field, b"null")
+            if str(msgspec.json.decode(child_id)).upper() == wanted.upper():
+                found = bytes(child)
+                break
+        else:
+            raise UnknownLocation
+    return found

@@ -14,7 +14,9 @@ from config.ocpi import (
 from config.operations import HOSTS, Operation
 from parties.model import Platform, Role
 from routing.aliases import Alias
+from routing.links import has_parameter
 from routing.message import Message
+from routing.paging import AFTER
 from routing.table import RoutingTable
 
 
@@ -57,6 +59,8 @@ def resolve(message: Message, table: RoutingTable, hub: PartyID, *, broadcasts_o
     receiver, operation = message.receiver, message.operation
     if receiver is None:
         if operation.paged and not operation.path:
+            if operation.merged and has_parameter(message.target.query, AFTER):
+                return GetAll()  # our own Link says whose list it is, so the headers need not be repeated (T-074)
             # OCPI 2.2.1, Open Routing Request: not for lists (T-066).
             raise InvalidParameters("The OCPI-to headers are missing: a list is asked of one party, or of the hub.")
         if operation.broadcast and broadcasts_open:

@@ -123,10 +123,12 @@ COMMENT ON COLUMN mirror_object.body IS 'as the owner gave it, but for what mirr
 COMMENT ON COLUMN mirror_object.listed_at IS 'the later of last_updated and received_at: what date_from means in GET all';
 COMMENT ON COLUMN mirror_object.broadcast IS 'the last broadcast that changed it';
 ALTER TABLE mirror_object ALTER COLUMN body SET STORAGE EXTERNAL;
-CREATE INDEX mirror_object_page ON mirror_object (module, position) WHERE position IS NOT NULL;
-CREATE INDEX mirror_object_owner ON mirror_object (module, owner, position) WHERE position IS NOT NULL;
-CREATE INDEX mirror_object_addressee ON mirror_object (module, addressee, position) WHERE addressee <> '';
-CREATE INDEX mirror_object_listed ON mirror_object (module, listed_at) WHERE position IS NOT NULL;
+-- With what a list is filtered by, so that a page passes over what does not belong to it without reading the rows.
+CREATE INDEX mirror_object_page ON mirror_object (module, addressee, position) INCLUDE (owner, listed_at)
+    WHERE position IS NOT NULL;
+CREATE INDEX mirror_object_owner ON mirror_object (module, addressee, owner, position) WHERE position IS NOT NULL;
+CREATE INDEX mirror_object_listed ON mirror_object (module, addressee, listed_at) INCLUDE (owner)
+    WHERE position IS NOT NULL;
 CREATE INDEX mirror_object_broadcast ON mirror_object (broadcast) WHERE broadcast IS NOT NULL;
 CREATE INDEX mirror_object_deleted ON mirror_object (received_at) WHERE deleted;
 CREATE INDEX mirror_object_expiry ON mirror_object (expires_at) WHERE expires_at IS NOT NULL;

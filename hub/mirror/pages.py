@@ -1,0 +1,124 @@
+"""Reading the mirror in pages: the whole list once, in order, in the same time wherever the page is."""
+
+import re
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib import resources
+
+import asyncpg
+
+from hub.database import Database
+from parties.store import Connection
+from routing.merge import compose
+from routing.paging import Paging
+
+PAGE_BYTES = 8 * 1024 * 1024
+"""A page ends early behind so many bytes: what a page costs in memory does not depend on what owners share."""
+
+_FEW = 5_000
+"""Up to so many objects are gathered and sorted for each page, which is quicker than walking past all others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page of a list."""
+
+    objects: list[bytes]
+    total: int
+    """How many objects the whole list has (R-176)."""
+    last_position: int | None
+    """Behind which the next page begins; None: there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Slice:
+    """Which part of the mirror a list is: the arguments that its statements share."""
+
+    module: str
+    addressee: str
+    owners: list[str] | None
+    """None: everybody's."""
+    paging: Paging
+
+    @property
+    def arguments(self) -> tuple[object, ...]:
+        return (self.module, self.addressee, self.owners, self.paging.date_from, self.paging.date_to)
+
+
+class Pages:
+    """Reads lists and single objects out of the mirror, for GET all."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def page(self, module: str, addressee: str, visible: Set[str], paging: Paging) -> Page:
+        """Give a page of the objects of these owners (folded), as of one moment. Raises DatabaseAway.
+
+        `addressee` is the folded party that sessions and CDRs are for; empty for what is for the network.
+        """
+        async with (
+            self._database.connection() as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            # Which index serves depends on the arguments, and a plan for just any arguments is right for few of them.
+            await connection.execute("SET LOCAL plan_cache_mode = force_custom_plan")
+            return await _read_page(connection, module, addressee, visible, paging)
+
+    async def same_id(self, module: str, object_key: str, visible: Set[str]) -> list[bytes]:
+        """Give the network objects with this folded id, one of each owner. Raises DatabaseAway."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(_statements()["same_id"], module, object_key)
+        return [_body(row) for row in rows if row["owner"] in visible]
+
+
+async def _read_page(connection: Connection, module: str, addressee: str, visible: Set[str], paging: Paging) -> Page:
+    counts = {row["owner"]: row["number"] for row in await connection.fetch(_statements()["counts"], module, addressee)}
+    owners = sorted(counts.keys() & visible)
+    if not owners:
+        return Page([], 0, None)
+    total = sum(counts[owner] for owner in owners)
+    part = _Slice(module, addressee, None if len(owners) == len(counts) else owners, paging)
+    if paging.is_filtered:
+        total, part = await _filter(connection, part, total)
+    positions = await _positions(connection, part, total)
+    rows = await connection.fetch(_statements()["objects"], module, addressee, positions[: paging.limit], PAGE_BYTES)
+    has_more = len(rows) < len(positions)
+    # Were the counts ever wrong, a list would be wrong too, but nobody sees what is not theirs to see.
+    objects = [_body(row) for row in rows if row["owner"] in visible]
+    return Page(objects, total, rows[-1]["position"] if rows and has_more else None)
+
+
+async def _filter(connection: Connection, part: _Slice, unfiltered: int) -> tuple[int, _Slice]:
+    """Count what the date filter lets through; give that with the slice, without the filter where that is all."""
+    paging = part.paging
+    earliest, latest = await connection.fetchrow(_statements()["extremes"], part.module, part.addressee) or (None, None)
+    cuts_head = paging.date_from is not None and (earliest is None or earliest < paging.date_from)
+    cuts_tail = paging.date_to is not None and (latest is None or latest >= paging.date_to)
+    if not (cuts_head or cuts_tail):
+        return unfiltered, replace(part, paging=replace(paging, date_from=None, date_to=None, filters=""))
+    total = await connection.fetchval(_statements()["count_filtered"], *part.arguments, _FEW + 1)
+    if total > _FEW:
+        total = await connection.fetchval(_statements()["count_filtered"], *part.arguments, None)
+    return int(total), part
+
+
+async def _positions(connection: Connection, part: _Slice, total: int) -> list[int]:
+    """Give the positions of a page, and one more when there is a next page."""
+    paging = part.paging
+    is_everything = part.owners is None and not paging.is_filtered
+    name = "positions" if is_everything or total > _FEW else "positions_of_few"
+    after, offset = (paging.after, 0) if paging.after is not None else (0, paging.offset)
+    rows = await connection.fetch(_statements()[name], *part.arguments, after, offset, paging.limit + 1)
+    return [row["position"] for row in rows]
+
+
+def _body(row: asyncpg.Record) -> bytes:
+    return compose(row["body"], row["parts"]) if row["parts"] else row["body"]
+
+
+@cache
+def _statements() -> Mapping[str, str]:
+    text = resources.files("hub").joinpath("mirror", "pages.sql").read_text()
+    _, *parts = re.split(r"^-- (\w+) --$", text, flags=re.MULTILINE)
+    return {name: statement.strip() for name, statement in zip(parts[::2], parts[1::2], strict=True)}

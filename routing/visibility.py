@@ -1,0 +1,35 @@
+"""Whose shared objects a party may see: OCPI leaves it to the hub, agreements and privacy decide (R-161, T-071)."""
+
+from config.ocpi import InterfaceRole, PartyID
+from config.operations import HOSTS, are_opposite
+from parties.model import Platform
+from routing.objects import fold
+from routing.table import RoutingTable
+
+
+def visible_owners(viewer: PartyID, platform: Platform, module: str, table: RoutingTable) -> frozenset[str]:
+    """Give the folded parties whose objects of a module this party may see on its platform, be they online or not.
+
+    Of parties with an opposite role that take part, as far as contracts allow; never its own (T-070).
+    """
+    roles = roles_in(viewer, platform, module, "RECEIVER")
+    owners = set()
+    for key, holders in table.holders.items():
+        if key == viewer.key:
+            continue
+        owner = PartyID(*key)
+        theirs = {role for holder in holders for role in roles_in(owner, holder, module, "SENDER")}
+        has_business = any(are_opposite(one, other) for one in roles for other in theirs)
+        if has_business and table.contracts.allows(viewer.key, key, module, "SENDER"):
+            owners.add(fold(owner))
+    return frozenset(owners)
+
+
+def roles_in(party: PartyID, platform: Platform, module: str, interface: InterfaceRole) -> frozenset[str]:
+    """Give the roles in which a party takes part in a module on this platform.
+
+    Those that typically host the interface, where the party has one: as CPO and eMSP, it shares tokens as eMSP only.
+    """
+    mine = [role for role in platform.roles if role.party.key == party.key]
+    hosting = [role for role in mine if (module, interface) in HOSTS.get(role.role, ())]
+    return frozenset(role.role for role in hosting or mine if platform.takes_part(role))

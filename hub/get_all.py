@@ -1,8 +1,5 @@
 """GET all: lists and single objects that the hub answers from the mirror (OCPI 2.2.1, GET All via Hubs)."""
 
-from urllib.parse import unquote
-
-import msgspec
 from aiohttp import web
 
 from config.ocpi import LIMIT, TOTAL_COUNT, InvalidParameters, OCPIError, PartyID
@@ -15,8 +12,9 @@ from hub.mirror import Mirror
 from hub.mirror.pages import Pages
 from hub.trace import Trace
 from routing.headers import answer_headers
+from routing.merge import find_part
 from routing.message import Message
-from routing.objects import fold
+from routing.objects import fold, read_id
 from routing.paging import read_paging
 from routing.table import EMPTY, RoutingTable
 from routing.visibility import visible_owners
@@ -26,9 +24,6 @@ _REMEMBERED = 200
 
 _FOR_THE_REQUESTER = frozenset({"sessions", "cdrs"})
 """Modules whose objects have an addressee, who alone gets them in a list (R-161)."""
-
-_BELOW_LOCATION = (("evses", "uid"), ("connectors", "id"))
-"""Where the children of a Location are, level by level, and how they are called."""
 
 
 class UnknownLocation(OCPIError):
@@ -85,16 +80,17 @@ class MergedLists:
 
     async def _find(self, message: Message) -> bytes:
         """Give the one visible location with this id, or what it has of that EVSE or connector."""
-        location_id, *below = (unquote(segment) for segment in message.target.segments)
-        found = await self._pages.same_id(message.operation.module, location_id.upper(), self._owners(message))
+        object_key, *part = (read_id(segment).upper() for segment in message.target.segments)
+        found = await self._pages.same_id(message.operation.module, object_key, self._owners(message))
         if len(found) > 1:
             # T-063: an id is its owner's alone.
             raise InvalidParameters(
                 f"{len(found)} parties have a location with this id: name the one you mean in the OCPI-to headers."
             )
-        if not found:
+        object_or_part = find_part(found[0], tuple(part)) if found else None
+        if object_or_part is None:
             raise UnknownLocation
-        return _descend(found[0], below)
+        return object_or_part
 
     def _owners(self, message: Message) -> frozenset[str]:
         """Give whose objects the requester may see, worked out once for each routing table."""
@@ -107,18 +103,3 @@ class MergedLists:
             found = visible_owners(message.sender, message.platform, message.operation.module, table)
             self._visible[key] = found
         return found
-
-
-def _descend(location: bytes, below: list[str]) -> bytes:
-    """Give the bytes of an EVSE or connector in a location. Raises UnknownLocation."""
-    found = location
-    for (children_field, id_field), wanted in zip(_BELOW_LOCATION, below, strict=False):
-        children = msgspec.json.decode(found, type=dict[str, msgspec.Raw]).get(children_field, b"[]")
-        for child in msgspec.json.decode(children, type=list[msgspec.Raw] | None) or ():
-            child_id = msgspec.json.decode(child, type=dict[str, msgspec.Raw]).get(id_field, b"null")
-            if str(msgspec.json.decode(child_id)).upper() == wanted.upper():
-                found = bytes(child)
-                break
-        else:
-            raise UnknownLocation
-    return found

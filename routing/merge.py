@@ -134,6 +134,17 @@ def find_evse(location: bytes, uid: str) -> bytes | None:
     return bytes(evses[at[uid]]) if uid in at else None
 
 
+def find_part(location: bytes, part: tuple[str, ...]) -> bytes | None:
+    """Give a location, or the EVSE or connector of it that these folded ids name."""
+    found: bytes | None = location
+    if part:
+        found = find_evse(location, part[0])
+    if found is not None and len(part) > 1:
+        connectors = _items(_read_members(found).get("connectors"))
+        found = next((bytes(each) for each in connectors if _name_of(_dated(each).id) == part[1]), None)
+    return found
+
+
 def change_evse(
     evse: bytes | None, part: tuple[str, ...], method: Literal["PUT", "PATCH"], delivered: bytes
 ) -> bytes | Refused:

@@ -114,7 +114,8 @@ async def _positions(connection: Connection, part: _Slice, total: int) -> list[i
 
 
 def _body(row: asyncpg.Record) -> bytes:
-    return compose(row["body"], row["parts"]) if row["parts"] else row["body"]
+    body: bytes = row["body"]
+    return compose(body, dict(zip(row["part_keys"], row["part_bodies"], strict=True))) if row["part_keys"] else body
 
 
 @cache

@@ -62,10 +62,10 @@ WITH page AS MATERIALIZED (
     FROM mirror_object
     WHERE module = $1 AND addressee = $2 AND position = ANY ($3)
 )
-SELECT position, owner, body, part.bodies AS parts
+SELECT position, owner, body, part.keys AS part_keys, part.bodies AS part_bodies
 FROM page
 LEFT JOIN LATERAL (
-    SELECT array_agg(mirror_part.body ORDER BY part_key) AS bodies
+    SELECT array_agg(part_key ORDER BY part_key) AS keys, array_agg(mirror_part.body ORDER BY part_key) AS bodies
     FROM mirror_part
     WHERE module = $1 AND addressee = $2 AND mirror_part.owner = page.owner
         AND mirror_part.object_key = page.object_key
@@ -75,12 +75,12 @@ ORDER BY position;
 
 -- same_id --
 -- The listed network objects of one id, with their changed parts.
-SELECT owner, body,
-    (
-        SELECT array_agg(mirror_part.body ORDER BY part_key)
-        FROM mirror_part
-        WHERE mirror_part.module = mirror_object.module AND mirror_part.owner = mirror_object.owner
-            AND mirror_part.object_key = mirror_object.object_key AND mirror_part.addressee = ''
-    ) AS parts
+SELECT owner, body, part.keys AS part_keys, part.bodies AS part_bodies
 FROM mirror_object
+LEFT JOIN LATERAL (
+    SELECT array_agg(part_key ORDER BY part_key) AS keys, array_agg(mirror_part.body ORDER BY part_key) AS bodies
+    FROM mirror_part
+    WHERE mirror_part.module = mirror_object.module AND mirror_part.owner = mirror_object.owner
+        AND mirror_part.object_key = mirror_object.object_key AND mirror_part.addressee = ''
+) AS part ON true
 WHERE module = $1 AND object_key = $2 AND addressee = '' AND position IS NOT NULL;

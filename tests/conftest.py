@@ -15,6 +15,7 @@ from config.settings import PREFIX
 from hub.database import Database
 from hub.embedded_postgres import EmbeddedPostgres
 from tests.hubs import HubOnTest, settings_for
+from tests.shelf import Shelf
 
 _numbers = itertools.count()
 TEMPLATE = "hub_template"
@@ -72,6 +73,14 @@ async def database_url(postgres: str) -> AsyncIterator[str]:
     await _execute(postgres, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
     yield dsn_of(postgres, name)
     await _execute(postgres, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+@pytest.fixture
+async def shelf(database_url: str) -> AsyncIterator[Shelf]:
+    """The mirror in the test's database, to put objects into."""
+    connection = await asyncpg.connect(database_url)
+    yield Shelf(connection)
+    await connection.close()
 
 
 @pytest.fixture

@@ -64,15 +64,15 @@ def make_body(owner: PartyID) -> Callable[[str, int, datetime], bytes]:
 
 
 def make_rows(
-    owners: Sequence[tuple[int, PartyID]], positions: Sequence[int], share: float
+    owners: Sequence[tuple[int, PartyID]], positions: Sequence[int], begin: datetime, step: timedelta
 ) -> Iterator[tuple[Any, ...]]:
-    """Give rows for these positions, received `share` of the way from the first to the last (0 to 1).
+    """Give rows for these positions, the first received at `begin` and each other a step later.
 
     Owners take turns by blocks of different sizes, as lists that are read one after the other do.
     """
-    received_at = datetime.now(UTC) - timedelta(days=_DAYS * (1 - share))
     bodies = [make_body(owner) for _, owner in owners]
-    for position in positions:
+    for index, position in enumerate(positions):
+        received_at = begin + index * step
         which = (position // 250) % len(owners) if position % 3 else position % len(owners)
         platform_id, owner = owners[which]
         location_id = f"LOC{position:08}"
@@ -97,13 +97,14 @@ async def fill(
     connection: Connection, owners: Sequence[tuple[int, PartyID]], number: int, told: Callable[[int], None]
 ) -> None:
     """Add locations by COPY; `told` hears how many were added each time."""
+    begin, step = datetime.now(UTC) - timedelta(days=_DAYS), timedelta(days=_DAYS) / number
     for start in range(0, number, _BATCH):
         size = min(_BATCH, number - start)
         positions = [
             row[0]
             for row in await connection.fetch("SELECT nextval('mirror_position') FROM generate_series(1, $1)", size)
         ]
-        rows = list(make_rows(owners, positions, (start + size) / number))
+        rows = list(make_rows(owners, positions, begin + start * step, step))
         async with connection.transaction():
             await connection.copy_records_to_table("mirror_object", records=rows, columns=_COLUMNS, timeout=120)
             await connection.executemany(

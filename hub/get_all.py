@@ -70,7 +70,10 @@ class MergedLists:
         paging = read_paging(message.target.query, self._settings.page_limit)
         if module == "sessions" and paging.date_from is None:
             raise InvalidParameters("date_from is missing: a list of sessions needs it.")
-        addressee = fold(message.sender) if module in _FOR_THE_REQUESTER else ""
+        addressee = ""
+        if module in _FOR_THE_REQUESTER:
+            addressee = fold(message.sender)
+            await self._mirror.settled()
         page = await self._pages.page(module, addressee, self._owners(message), paging)
         fields = {TOTAL_COUNT: str(page.total), LIMIT: str(self._settings.page_limit)}
         if page.last_position is not None:

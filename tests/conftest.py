@@ -78,9 +78,8 @@ async def database_url(postgres: str) -> AsyncIterator[str]:
 @pytest.fixture
 async def shelf(database_url: str) -> AsyncIterator[Shelf]:
     """The mirror in the test's database, to put objects into."""
-    connection = await asyncpg.connect(database_url)
-    yield Shelf(connection)
-    await connection.close()
+    async with Shelf.on(database_url) as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -116,19 +116,22 @@ def read_broadcast(row: asyncpg.Record) -> BroadcastRow:
 
 def read_current(row: asyncpg.Record) -> Current:
     """Read a row of objects with their changed EVSEs."""
-    body = row["body"]
-    if body is not None and row["part_keys"]:
-        body = compose(body, dict(zip(row["part_keys"], row["part_bodies"], strict=True)))
     return Current(
         read_key(row),
         row["path"],
         row["query"],
-        body,
+        None if row["body"] is None else read_body(row),
         row["broadcast"],
         row["deleted"],
         row["platform_id"],
         row["version"],
     )
+
+
+def read_body(row: asyncpg.Record) -> bytes:
+    """Read an object with its changed EVSEs in place of its own."""
+    body: bytes = row["body"]
+    return compose(body, dict(zip(row["part_keys"], row["part_bodies"], strict=True))) if row["part_keys"] else body
 
 
 def read_known(row: asyncpg.Record) -> Known:

@@ -1,20 +1,18 @@
 """Reading the mirror in pages: the whole list once, in order, in the same time wherever the page is."""
 
-import re
-from collections.abc import Mapping, Set
+from collections.abc import Set
 from dataclasses import dataclass, replace
-from functools import cache
-from importlib import resources
-
-import asyncpg
+from functools import partial
 
 from hub.database import Database
-from parties.store import Connection
-from routing.merge import compose
+from hub.mirror.forms import read_body
+from parties.store import Connection, queries
 from routing.paging import Paging
 
 PAGE_BYTES = 8 * 1024 * 1024
 """A page ends early behind so many bytes: what a page costs in memory does not depend on what owners share."""
+
+_statements = partial(queries, __package__, "pages.sql")
 
 _FEW = 5_000
 """Up to so many objects are gathered and sorted for each page, which is quicker than walking past all others."""
@@ -69,7 +67,7 @@ class Pages:
         """Give the network objects with this folded id, one of each owner. Raises DatabaseAway."""
         async with self._database.connection() as connection:
             rows = await connection.fetch(_statements()["same_id"], module, object_key)
-        return [_body(row) for row in rows if row["owner"] in visible]
+        return [read_body(row) for row in rows if row["owner"] in visible]
 
 
 async def _read_page(connection: Connection, module: str, addressee: str, visible: Set[str], paging: Paging) -> Page:
@@ -85,14 +83,17 @@ async def _read_page(connection: Connection, module: str, addressee: str, visibl
     rows = await connection.fetch(_statements()["objects"], module, addressee, positions[: paging.limit], PAGE_BYTES)
     has_more = len(rows) < len(positions)
     # Were the counts ever wrong, a list would be wrong too, but nobody sees what is not theirs to see.
-    objects = [_body(row) for row in rows if row["owner"] in visible]
+    objects = [read_body(row) for row in rows if row["owner"] in visible]
     return Page(objects, total, rows[-1]["position"] if rows and has_more else None)
 
 
 async def _filter(connection: Connection, part: _Slice, unfiltered: int) -> tuple[int, _Slice]:
     """Count what the date filter lets through; give that with the slice, without the filter where that is all."""
     paging = part.paging
-    earliest, latest = await connection.fetchrow(_statements()["extremes"], part.module, part.addressee) or (None, None)
+    earliest, latest = await connection.fetchrow(_statements()["extremes"], part.module, part.addressee) or (
+        None,
+        None,
+    )
     cuts_head = paging.date_from is not None and (earliest is None or earliest < paging.date_from)
     cuts_tail = paging.date_to is not None and (latest is None or latest >= paging.date_to)
     if not (cuts_head or cuts_tail):
@@ -111,15 +112,3 @@ async def _positions(connection: Connection, part: _Slice, total: int) -> list[i
     after, offset = (paging.after, 0) if paging.after is not None else (0, paging.offset)
     rows = await connection.fetch(_statements()[name], *part.arguments, after, offset, paging.limit + 1)
     return [row["position"] for row in rows]
-
-
-def _body(row: asyncpg.Record) -> bytes:
-    body: bytes = row["body"]
-    return compose(body, dict(zip(row["part_keys"], row["part_bodies"], strict=True))) if row["part_keys"] else body
-
-
-@cache
-def _statements() -> Mapping[str, str]:
-    text = resources.files("hub").joinpath("mirror", "pages.sql").read_text()
-    _, *parts = re.split(r"^-- (\w+) --$", text, flags=re.MULTILINE)
-    return {name: statement.strip() for name, statement in zip(parts[::2], parts[1::2], strict=True)}

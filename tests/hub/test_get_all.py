@@ -104,7 +104,7 @@ async def test_a_location_has_its_changed_evses(hub: HubOnTest, shelf: Shelf) ->
     async with registered(hub, p1(), p3()) as (_, emsp):
         await shelf.put("BE-BEC", location("BE-BEC", "LOC1"))
         changed = evse("BE-BEC", "LOC1-2", status="OUTOFORDER")
-        await shelf.put_part("BE-BEC", "LOC1", changed)
+        await shelf.put_evse("BE-BEC", "LOC1", changed)
         (listed,) = (await get_all(emsp)).data
         assert [each["status"] for each in listed["evses"]] == ["AVAILABLE", "OUTOFORDER"]
         assert (await get_all(emsp, "LOC1")).data == listed

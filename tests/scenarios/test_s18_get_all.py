@@ -5,10 +5,8 @@
 
 import re
 
-import pytest
-
 from hub.simulator import Answer, SimulatedPlatform
-from hub.simulator.objects import cdr, location, session, token
+from hub.simulator.objects import Object, cdr, location, session, token
 from hub.simulator.objects.fields import time_in
 from parties import store
 from tests.hubs import HubOnTest, registered
@@ -53,17 +51,28 @@ async def go_offline(hub: HubOnTest, platform: SimulatedPlatform) -> None:
     await hub.hub.live.refresh()
 
 
+async def share(owner: SimulatedPlatform, shared: Object, module: str = "locations") -> None:
+    """Broadcast an object."""
+    party = f"{shared['country_code']}-{shared['party_id']}"
+    path = f"{party.replace('-', '/')}/{shared['uid' if module == 'tokens' else 'id']}"
+    expect.envelope(await owner.call("PUT", module, "RECEIVER", path, to="NL-HUB", sender=party, body=shared))
+
+
+def was_asked(platform: SimulatedPlatform) -> bool:
+    """Whether the hub asked a platform for a list."""
+    return any(received.method == "GET" and "/sender/" in received.path for received in platform.received)
+
+
 async def test_pages_of_all_owners_are_followed_by_link(hub: HubOnTest, shelf: Shelf) -> None:
     async with registered(hub, p1(), p2(), p3(), p8()) as (cpo, both, emsp, other):
-        pushed = {key: location(*key, last_updated=time_in(-60 * 24 * 365)) for key in LOCATIONS}
-        for number, (key, shared) in enumerate(pushed.items()):
-            await shelf.put(key[0], shared)
-            if number < 2:
-                await shelf.put("NL-ALF", location("NL-ALF", f"LOC{number}"))
         await shelf.forbid("DE-TNM", "NL-ALF:CPO")
-        await hub.hub.live.refresh()
+        pushed = [location(*key, last_updated=time_in(-60 * 24 * 365), evses=[]) for key in LOCATIONS]
+        await share(both, location("NL-ALF", "LOC1"))
+        for shared in pushed:
+            await share(cpo if shared["party_id"] == "BEC" else other, shared)
+        await share(both, location("NL-ALF", "LOC2"))
         await go_offline(hub, cpo)
-        for platform in (cpo, both, emsp, other):
+        for platform in (both, emsp, other):
             platform.clear()
 
         first = answer = await get_all(emsp, "locations", "limit=2")
@@ -78,7 +87,7 @@ async def test_pages_of_all_owners_are_followed_by_link(hub: HubOnTest, shelf: S
                 break
             assert {f"offset={len(seen)}", "limit=2"} <= set(url.partition("?")[2].split("&"))
             answer = await emsp.request("GET", url, to="NL-HUB", headers=expect.IDS)
-        assert seen == list(pushed.values())  # as pushed: owners and last_updated too
+        assert seen == pushed  # owners and last_updated too
         assert len(first.data) == 2
 
         # Without the routing headers, and the same page again.
@@ -88,42 +97,41 @@ async def test_pages_of_all_owners_are_followed_by_link(hub: HubOnTest, shelf: S
             answer = await emsp.request("GET", second, to=to, sender=sender, headers=expect.IDS)
             expect.relayed(answer, to=sender or "DE-TNM", sender=expect.HUB)
             assert keys(answer) == LOCATIONS[2:4]
-        expect.untouched(both, emsp, other)
+        assert not any(was_asked(platform) for platform in (both, emsp, other))
 
         expect.refusal(await emsp.call("GET", "locations", "SENDER", headers=expect.IDS), 2001, to="DE-TNM")
 
 
-async def test_a_list_of_sessions_needs_date_from(hub: HubOnTest, shelf: Shelf) -> None:
-    async with registered(hub, p1(), p3()) as (_, emsp):
-        await shelf.put("BE-BEC", session("BE-BEC", "S1"), "sessions", addressee="DE-TNM")
+async def test_sessions_and_cdrs_are_the_requesters_only(hub: HubOnTest) -> None:
+    """As they were pushed, and a list of sessions needs date_from."""
+    async with registered(hub, p1(), p3(), p4()) as (cpo, emsp, other):
+        for number, driver in enumerate(["DE-TNM", "NL-TST", "DE-TNM", "NL-MSP"]):
+            of = token(driver, "1")
+            pushed = session("BE-BEC", f"S{number}", of)
+            answer = await cpo.call("PUT", "sessions", "RECEIVER", f"BE/BEC/S{number}", to=driver, body=pushed)
+            expect.envelope(answer, 201)
+            answer = await cpo.call("POST", "cdrs", "RECEIVER", to=driver, body=cdr("BE-BEC", f"C{number}", of))
+            expect.envelope(answer, 201)
+
         refused = expect.refusal(await get_all(emsp, "sessions"), 2001, to="DE-TNM")
         assert "date_from" in refused["status_message"]
-        assert keys(await get_all(emsp, "sessions", "date_from=2019-01-01T00:00:00Z")) == [("BE-BEC", "S1")]
+        for module, letter in (("sessions", "S"), ("cdrs", "C")):
+            query = "date_from=2019-01-01T00:00:00Z"
+            answer = await get_all(emsp, module, query)
+            assert keys(answer) == [("BE-BEC", f"{letter}0"), ("BE-BEC", f"{letter}2")]
+            assert answer.headers["X-Total-Count"] == "2"
+            assert {each["cdr_token"]["party_id"] for each in answer.data} == {"TNM"}
+            for party, number in (("NL-TST", 1), ("NL-MSP", 3)):
+                assert keys(await get_all(other, module, query, sender=party)) == [("BE-BEC", f"{letter}{number}")]
 
 
-@pytest.mark.parametrize(("module", "make"), [("cdrs", cdr), ("sessions", session)])
-async def test_sessions_and_cdrs_are_the_requesters_only(
-    hub: HubOnTest, shelf: Shelf, module: str, make: object
-) -> None:
-    async with registered(hub, p1(), p3(), p4()) as (_, emsp, other):
-        for number, driver in enumerate(["DE-TNM", "NL-TST", "DE-TNM", "NL-MSP"]):
-            made = make("BE-BEC", f"X{number}", of=token(driver, "1"))  # type: ignore[operator]
-            await shelf.put("BE-BEC", made, module, addressee=driver)
-        query = "date_from=2019-01-01T00:00:00Z"
-        answer = await get_all(emsp, module, query)
-        assert keys(answer) == [("BE-BEC", "X0"), ("BE-BEC", "X2")]
-        assert answer.headers["X-Total-Count"] == "2"
-        for party, wanted in (("NL-TST", "X1"), ("NL-MSP", "X3")):
-            assert keys(await get_all(other, module, query, sender=party)) == [("BE-BEC", wanted)]
-
-
-async def test_nobody_gets_what_is_its_own_or_of_its_own_kind(hub: HubOnTest, shelf: Shelf) -> None:
+async def test_nobody_gets_what_is_its_own_or_of_its_own_kind(hub: HubOnTest) -> None:
     """T-070, T-071: a party that is CPO and eMSP gets other CPOs' locations and other eMSPs' tokens."""
     async with registered(hub, p1(), p2(), p3()) as (cpo, both, emsp):
-        for owner in ("BE-BEC", "NL-ALF"):
-            await shelf.put(owner, location(owner, "LOC1"))
-        for owner in ("DE-TNM", "NL-ALF"):
-            await shelf.put(owner, token(owner, "T1", id="T1"), "tokens")
+        for platform, party in ((cpo, "BE-BEC"), (both, "NL-ALF")):
+            await share(platform, location(party, "LOC1"))
+        for platform, party in ((emsp, "DE-TNM"), (both, "NL-ALF")):
+            await share(platform, token(party, "T1", id="T1"), "tokens")
         assert keys(await get_all(both, "locations")) == [("BE-BEC", "LOC1")]
         assert keys(await get_all(both, "tokens")) == [("DE-TNM", "T1")]
         assert keys(await get_all(cpo, "tokens")) == [("DE-TNM", "T1"), ("NL-ALF", "T1")]

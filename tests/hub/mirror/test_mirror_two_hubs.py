@@ -77,5 +77,5 @@ async def test_what_one_hub_took_another_one_knows(database_url: str) -> None:
         assert await other.broadcasts_after(0, 10, []) == [row]
         again = await broadcast(other, "PUT locations/NL/ABC/LOC1", a_location(minutes=1))
         assert again.previous == row.id
-        changed = await other.changed_since(0, again.id, 10)
+        changed = await other.changed_since(0, 10)
         assert [(each.key.object_key, each.broadcast) for each in changed] == [("LOC1", again.id)]

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Raw
 
-from routing.objects import read_time
+from routing.objects import is_id, read_time
 
 Members = dict[str, Raw]
 
@@ -75,7 +75,7 @@ def outline(module: str, body: bytes) -> Outline:
     latest = read_time(location.last_updated)
     for evse in evses:
         latest = later(latest, read_time(evse.last_updated))
-    uids = frozenset(evse.uid.upper() for evse in evses if isinstance(evse.uid, str))
+    uids = frozenset(evse.uid.upper() for evse in evses if is_id(evse.uid))
     return Outline(latest, uids, location.publish is not False)
 
 

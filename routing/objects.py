@@ -107,6 +107,11 @@ def read_time(text: object) -> datetime | None:
         return None
 
 
+def is_id(value: object) -> bool:
+    """Whether this can be an object's id: 1 to 255 printable characters."""
+    return isinstance(value, str) and 0 < len(value) <= ID_MAX and value.isprintable()
+
+
 def read_id(segment: str) -> str:
     """Give the id that a raw segment of a URL stands for. Raises InvalidParameters where it cannot be one."""
     try:
@@ -126,9 +131,10 @@ def read_change(message: Message, body: bytes, received_at: datetime, addressee:
     if operation.mirrors == "reservation":
         return _read_reservation(message, body, received_at, addressee or message.sender)
     if operation.mirrors == "profile":
-        session = read_id(message.target.segments[0]).upper()
+        path = message.target.segments[0]
+        session = read_id(path).upper()
         key = ObjectKey(operation.module, fold(addressee or message.sender), session, fold(message.sender))
-        return _change(message, key, received_at, path=session, expires_at=received_at + KEEP_PROFILE)
+        return _change(message, key, received_at, path=path, expires_at=received_at + KEEP_PROFILE)
     if not operation.owner_in_path:
         return _read_posted(message, body, received_at, addressee)
     country_code, party_id, *ids = message.target.segments
@@ -250,6 +256,6 @@ def _text(value: object, field: str) -> str:
 
 
 def _check_id(text: str, what: str) -> str:
-    if not text or len(text) > ID_MAX or not text.isprintable():
+    if not is_id(text):
         raise InvalidParameters(f"{what} must have 1 to {ID_MAX} printable characters.")
     return text

@@ -6,7 +6,7 @@ seen in ascending order, whichever hub gave them.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from hub.mirror.forms import BroadcastDraft, BroadcastRow, columns, lock_number, make_broadcast
@@ -53,11 +53,10 @@ async def store_batch(connection: Connection, arrivals: Sequence[Arrival]) -> li
         taken = take(stored, arrival.change, is_pulled=arrival.is_pulled)
         steps.append((taken, (stored.has_body or stored.deleted) and taken is not Taken.MISSING))
     drafted = sum(arrival.draft is not None for arrival in arrivals)
-    if not drafted and not any(stored.is_touched for stored in objects.values()):
-        return [Outcome(what, None) for what, _ in steps]
-
-    rows = await connection.fetch(queries(__package__)["take_order"], drafted)
-    numbers = iter([row[0] for row in rows[1:]])
+    numbers: Iterator[int] = iter(())
+    if drafted or any(stored.is_listed != (key in listed_before) for key, stored in objects.items()):
+        rows = await connection.fetch(queries(__package__)["take_order"], drafted)
+        numbers = iter([row[0] for row in rows[1:]])
     outcomes = []
     for arrival, (what, is_complete) in zip(arrivals, steps, strict=True):
         broadcast = None
@@ -116,7 +115,8 @@ _READ = (
 
 async def _read_parts(connection: Connection, objects: dict[ObjectKey, Stored], arrivals: Sequence[Arrival]) -> None:
     statements = queries(__package__)
-    pairs = list(dict.fromkeys((a.change.key, a.change.part[0]) for a in arrivals if a.change.part))
+    whole = [arrival.change for arrival in arrivals if arrival.change.keeps == "object"]
+    pairs = list(dict.fromkeys((change.key, change.part[0]) for change in whole if change.part))
     wanted = [key for key, _ in pairs]
     if pairs:
         rows = await connection.fetch(

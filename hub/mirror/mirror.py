@@ -40,6 +40,7 @@ PENDING_BYTES_MAX = 64 * 1024 * 1024
 """How much of what was pushed to single parties waits for the database; beyond, the oldest is dropped."""
 BROADCAST_TIDY_SECONDS = 60
 RETENTION_TIDY_SECONDS = 3600
+AGAIN_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ class Mirror:
         self._settings = settings
         self._database = database
         self.on_missing: Callable[[Change], None] = lambda change: None
-        """Told of a PATCH whose object is not here, so that it can be fetched once."""
+        """Told of a PATCH, or of a part, whose object is not here, so that it can be fetched once. Must not raise."""
         self.dropped = 0
         """Addressed pushes that were not taken in: the database was away for too long, or would not have them."""
         self._broadcasts: deque[_Waiting] = deque()
@@ -217,12 +218,20 @@ class Mirror:
                 outcomes = await store_batch(connection, arrivals)
         except TimeoutError as exc:
             raise DatabaseAway from exc
-        except (asyncpg.PostgresError, ValueError) as exc:
+        except DatabaseAway:
+            raise
+        except Exception as exc:  # whatever it is, the others in the batch shall not suffer
             if len(arrivals) > 1:
                 half = len(arrivals) // 2
                 return [*await self._store_half(arrivals[:half]), *await self._store_half(arrivals[half:])]
             module = arrivals[0].change.key.module
-            log.error("a push cannot be stored", action="not_mirrored", module=module, reason=type(exc).__name__)
+            log.error(
+                "a push cannot be stored",
+                action="not_mirrored",
+                module=module,
+                reason=type(exc).__name__,
+                exc_info=not isinstance(exc, asyncpg.PostgresError),  # PostgreSQL's words quote what was to be stored
+            )
             return [ServerError("The hub could not store this.")]
         for arrival, outcome in zip(arrivals, outcomes, strict=True):
             if outcome.taken is Taken.MISSING:
@@ -277,6 +286,7 @@ class Mirror:
 
     async def _tidy(self, what: str, seconds: float) -> None:
         while True:
+            pause = seconds
             try:
                 now = datetime.now(UTC)
                 if what == "broadcasts":
@@ -287,4 +297,5 @@ class Mirror:
                     log.info("the mirror has forgotten what is old", action="forgotten", what=what, number=number)
             except (DatabaseAway, asyncpg.PostgresError) as exc:
                 log.warning("the mirror could not be tidied", action="not_tidied", reason=type(exc).__name__)
-            await asyncio.sleep(seconds)
+                pause = min(seconds, AGAIN_SECONDS)
+            await asyncio.sleep(pause)

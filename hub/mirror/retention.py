@@ -33,7 +33,7 @@ async def forget_objects(database: Database, retention: Mapping[str, int], now: 
     for name, *arguments in searches:
         while True:
             async with database.connection() as connection:
-                rows = await connection.fetch(queries(__package__)[str(name)], *arguments, _AT_ONCE)
+                rows = await connection.fetch(queries(__package__)[str(name)], *arguments, _AT_ONCE, timeout=60)
             gone = 0
             for start in range(0, len(rows), BATCH):
                 gone += await _forget(database, rows[start : start + BATCH])

@@ -9,6 +9,7 @@ import typer
 
 from config.ocpi import ROLES, OCPIError, PartyID
 from hub.cli import JSON, fail, print_json, run_async, settings
+from hub.cli_print import print_table
 from parties.model import Platform, Role, origin_of
 from parties.tokens import Secret
 
@@ -193,7 +194,7 @@ def list_parties(as_json: JSON = False) -> None:
         if as_json:
             print_json(rows)
         elif rows:
-            _print_table(rows)
+            print_table(rows)
         else:
             typer.echo("There are no parties yet. Invite one with: ocpi-hub party invite DE-ABC:EMSP")
 
@@ -368,7 +369,7 @@ def routes(as_json: JSON = False) -> None:
         if as_json:
             print_json(rows)
         elif rows:
-            _print_table(rows)
+            print_table(rows)
         else:
             typer.echo("There are no parties yet. Invite one with: ocpi-hub party invite DE-ABC:EMSP")
 
@@ -427,29 +428,6 @@ def _platform_json(platform: Platform) -> dict[str, Any]:
             **{f"endpoint.{name.replace(':', '.')}": url for name, url in switches.endpoints.items()},
         },
     }
-
-
-def _print_table(rows: list[dict[str, Any]]) -> None:
-    names = [name.capitalize() for name in rows[0]]
-    lines = [["" if value is None else _printable(str(value)) for value in row.values()] for row in rows]
-    if not sys.stdout.isatty():
-        widths = [max(map(len, column)) for column in zip(names, *lines, strict=True)]
-        for line in (names, *lines):
-            typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
-        return
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    colours = {"CONNECTED": "green", "PLANNED": "yellow", "SUSPENDED": "red", "OFFLINE": "red"}
-    table = Table(*names, box=None, pad_edge=False)
-    for line in lines:
-        table.add_row(*(Text(cell, colours.get(cell, "")) for cell in line))  # no markup: members chose the words
-    Console().print(table)
-
-
-def _printable(text: str) -> str:
-    return text if text.isprintable() else "".join(each if each.isprintable() else "?" for each in text)
 
 
 def _step(text: str) -> None:

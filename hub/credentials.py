@@ -113,7 +113,7 @@ class Registrar:
             # Others may have registered, left or been invited while this platform was being called.
             if await store.token_kind(connection, platform.id, digests) is None:
                 raise Unauthorized("This credentials token has been used or replaced meanwhile.")
-            _, platforms, _ = await store.read_members(connection, self._keys)
+            platforms = (await store.read_members(connection, self._keys)).platforms
             now = next((each for each in platforms if each.id == platform.id), platform)
             check_roles(credentials.roles, now, platforms)
             await store_registration(connection, self._keys, now, credentials, found)

@@ -1,13 +1,13 @@
 """The routing table as the database has it now: loaded at start, and again whenever something changed.
 
 A NOTIFY says so at once; under it the count of changes is read every second, since a dropped LISTEN loses messages
-silently. While the database is away the last table stays in force.
+silently. While the database is away the last table stays in force, apart from the dates of its contracts.
 """
 
 import asyncio
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import asyncpg
@@ -45,13 +45,16 @@ class Presented:
 class LiveTable:
     """The current routing table and who keeps it current."""
 
-    def __init__(self, database: Database, keys: SecretKeys, *, is_open: bool = True) -> None:
+    def __init__(
+        self, database: Database, keys: SecretKeys, *, is_open: bool = True, custom_modules: Iterable[str] = ()
+    ) -> None:
         self.table: RoutingTable = EMPTY
         self.is_degraded = False
         """Whether the database was away at the last look."""
         self._database = database
         self._keys = keys
         self._is_open = is_open
+        self._custom_modules = tuple(custom_modules)
         self._loading = asyncio.Lock()
         self._changed = asyncio.Event()
         self._listener: asyncpg.Connection[asyncpg.Record] | None = None
@@ -77,18 +80,27 @@ class LiveTable:
         async with self._loading, self._database.connection() as connection:
             if await store.read_generation(connection) != self.table.generation:
                 try:
-                    generation, platforms, access = await store.read_members_at_once(connection, self._keys)
+                    found = await store.read_members_at_once(connection, self._keys)
                 except WrongKey as exc:
                     if not self.is_loaded:
                         raise
                     # Another hub has a newer key already: what is routed here goes on until this one has it too.
                     raise DatabaseAway("The hub cannot read its database with the secret key it has.") from exc
-                contracts = Contracts((), platforms, is_open=self._is_open, now=datetime.now(UTC))
-                self.table = make_table(generation, platforms, access, contracts)
+                contracts = Contracts(
+                    found.rules,
+                    found.platforms,
+                    is_open=self._is_open,
+                    now=datetime.now(UTC),
+                    custom_modules=self._custom_modules,
+                )
                 self._unknown.clear()
                 self._presented.clear()
-                for told in self.on_loaded:
-                    told()
+                self._put(make_table(found.generation, found.platforms, found.access, contracts))
+
+    def _put(self, table: RoutingTable) -> None:
+        self.table = table
+        for told in self.on_loaded:
+            told()
 
     async def authenticate(self, authorization: str | None) -> Presented | None:
         """Give whom an Authorization header stands for. Raises Overloaded when that cannot be found out just now.
@@ -152,6 +164,11 @@ class LiveTable:
 
     async def run(self) -> None:
         """Keep the table current until cancelled; the first load of all must have succeeded or is tried here too."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._follow_changes())
+            group.create_task(self._follow_dates())
+
+    async def _follow_changes(self) -> None:
         try:
             while True:
                 self._changed.clear()
@@ -164,6 +181,14 @@ class LiveTable:
                     continue
         finally:
             await self._stop_listening()
+
+    async def _follow_dates(self) -> None:
+        """Let contracts begin and end when their time comes, be the database there or not."""
+        while True:
+            await asyncio.sleep(POLL_SECONDS)
+            now, due = datetime.now(UTC), self.table.contracts.next_change
+            if due is not None and due <= now:
+                self._put(replace(self.table, contracts=self.table.contracts.as_of(now)))
 
     async def _look(self) -> None:
         try:

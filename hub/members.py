@@ -55,8 +55,7 @@ class Members:
     async def platforms(self) -> list[Platform]:
         """Give every platform known."""
         async with self._database.connection() as connection:
-            _, platforms, _ = await store.read_members_at_once(connection, self._keys)
-            return platforms
+            return (await store.read_members_at_once(connection, self._keys)).platforms
 
     async def platform_of(self, party: PartyID, role: str | None = None) -> Platform:
         """Give the platform that holds this party. Raises MemberError when none or several do."""
@@ -105,7 +104,7 @@ class Members:
         wanted = {role.key for role in roles}
         if any(role.party.key == self._hub.key for role in roles):
             raise MemberError(f"{self._hub} is this hub itself.")
-        _, platforms, _ = await store.read_members(connection, self._keys)
+        platforms = (await store.read_members(connection, self._keys)).platforms
         holders = [
             platform
             for platform in platforms
@@ -123,7 +122,7 @@ class Members:
     async def allow(self, role: Role, platform: Platform) -> None:
         """Let a platform add a role with its next PUT."""
         async with self._database.changing() as connection:
-            _, platforms, _ = await store.read_members(connection, self._keys)
+            platforms = (await store.read_members(connection, self._keys)).platforms
             for other in platforms:
                 for held in other.roles:
                     if held.key == role.key and held.state != "dropped":
@@ -254,7 +253,7 @@ class Members:
             caller.check(theirs.url, "the url of its credentials")
             async with self._database.changing() as connection:
                 await self._plan(connection, roles, name, platform_id)
-                _, platforms, _ = await store.read_members(connection, self._keys)
+                platforms = (await store.read_members(connection, self._keys)).platforms
                 platform = next(each for each in platforms if each.id == platform_id)
                 check_roles(claimed, platform, platforms)
                 await store_registration(

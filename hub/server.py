@@ -54,7 +54,12 @@ class Hub:
         self.metrics = Metrics(distribution_version("ocpi-hub"))
         self.request_log = request_log
         self.database = Database(settings)
-        self.live = LiveTable(self.database, self.keys, is_open=settings.network == "open")
+        self.live = LiveTable(
+            self.database,
+            self.keys,
+            is_open=settings.network == "open",
+            custom_modules=settings.custom_modules,
+        )
         self.guard = make_guard(settings)
         self.client = make_client(settings, self.guard)
         caller = Caller(self.client, self.guard, origin_of(settings.public_url))
@@ -132,12 +137,13 @@ class Hub:
                 group.create_task(work)
 
     async def _tidy(self) -> None:
-        """Forget stored aliases whose time is over, every hour."""
+        """Forget stored aliases whose time is over, and contracts removed long ago, every hour."""
         while True:
             await asyncio.sleep(3600)
             with contextlib.suppress(DatabaseAway):
                 async with self.database.connection() as connection:
                     await store.drop_expired_aliases(connection)
+                    await store.forget_removed_contracts(connection)
 
     async def _open_database(self) -> None:
         try:

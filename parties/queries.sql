@@ -191,6 +191,33 @@ SELECT id, sender, receiver, module, allowed, valid_from, valid_until, changed_a
 FROM contract
 ORDER BY id;
 
+-- add_contracts --
+-- Rules about who may talk to whom, in one statement, so that all of them are one change.
+INSERT INTO contract (sender, receiver, module, allowed, valid_from, valid_until)
+SELECT sender, receiver, module, allowed, valid_from, valid_until
+FROM unnest($1::text[], $2::text[], $3::text[], $4::boolean[], $5::timestamptz[], $6::timestamptz[])
+    WITH ORDINALITY AS given (sender, receiver, module, allowed, valid_from, valid_until, place)
+ORDER BY place
+RETURNING id, sender, receiver, module, allowed, valid_from, valid_until, changed_at, removed_at;
+
+-- remove_contracts --
+-- Rules that decide nothing from now on.
+UPDATE contract
+SET removed_at = clock_timestamp()
+WHERE id = ANY ($1::integer[]) AND removed_at IS NULL
+RETURNING id, sender, receiver, module, allowed, valid_from, valid_until, changed_at, removed_at;
+
+-- contracts_to_forget --
+-- Rules removed so long ago that nobody asks any more when that was.
+SELECT id
+FROM contract
+WHERE removed_at < now() - interval '30 days';
+
+-- forget_contracts --
+-- Those rules, for good.
+DELETE FROM contract
+WHERE id = ANY ($1::integer[]);
+
 -- put_alias --
 -- A URL of a party that was too long to be sealed into one of ours.
 INSERT INTO stored_alias (id, packed, expires_at)

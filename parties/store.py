@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from typing import TypeAlias
 from uuid import UUID
@@ -13,6 +14,7 @@ import orjson
 from asyncpg.pool import PoolConnectionProxy
 
 from config.ocpi import InterfaceRole, PartyID
+from parties.contracts import Rule, Selector
 from parties.model import Access, PartyState, Platform, PlatformState, Role, Switches, TokenKind
 from parties.tokens import Secret, SecretKeys
 
@@ -32,16 +34,27 @@ async def read_generation(connection: Connection) -> int:
     return int(await connection.fetchval(queries()["generation"]))
 
 
-async def read_members_at_once(
-    connection: Connection, keys: SecretKeys
-) -> tuple[int, list[Platform], dict[bytes, Access]]:
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All that is stored of members, as of one moment."""
+
+    generation: int
+    """The count of changes."""
+    platforms: list[Platform]
+    access: dict[bytes, Access]
+    """What each keyed digest of a credentials token opens."""
+    rules: list[Rule]
+    """The contracts, those removed lately included."""
+
+
+async def read_members_at_once(connection: Connection, keys: SecretKeys) -> Snapshot:
     """Read all members as of one moment, in a transaction of its own."""
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         return await read_members(connection, keys)
 
 
-async def read_members(connection: Connection, keys: SecretKeys) -> tuple[int, list[Platform], dict[bytes, Access]]:
-    """Read the count of changes, all platforms, and what each token opens."""
+async def read_members(connection: Connection, keys: SecretKeys) -> Snapshot:
+    """Read the count of changes, all platforms, what each token opens, and the contracts."""
     generation = await read_generation(connection)
     endpoints: dict[int, dict[tuple[str, InterfaceRole], str]] = {}
     for row in await connection.fetch(queries()["endpoints"]):
@@ -67,7 +80,7 @@ async def read_members(connection: Connection, keys: SecretKeys) -> tuple[int, l
         row["digest"]: Access(by_id[row["platform_id"]], row["kind"], row["expires_at"])
         for row in await connection.fetch(queries()["tokens"])
     }
-    return generation, platforms, access
+    return Snapshot(generation, platforms, access, await read_contracts(connection))
 
 
 def _platform(
@@ -266,6 +279,48 @@ async def accept_offered(connection: Connection, platform_id: int) -> None:
     await drop_tokens(connection, platform_id, "previous", "invitation")
     await connection.execute(queries()["current_to_previous"], platform_id)
     await connection.execute(queries()["promote_offered"], platform_id)
+
+
+async def read_contracts(connection: Connection) -> list[Rule]:
+    """Read every rule about who may talk to whom, those removed lately included."""
+    return [_rule(row) for row in await connection.fetch(queries()["contracts"])]
+
+
+async def add_contracts(connection: Connection, rules: Iterable[Rule]) -> list[Rule]:
+    """Store rules, and give them with their numbers."""
+    rows = [(str(one), str(other), *rest) for one, other, *rest in (rule.terms for rule in rules)]
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    return [_rule(row) for row in await connection.fetch(queries()["add_contracts"], *columns)] if rows else []
+
+
+async def remove_contracts(connection: Connection, ids: Iterable[int]) -> list[Rule]:
+    """Let rules decide nothing from now on; give those that were removed by this."""
+    wanted = list(ids)
+    return [_rule(row) for row in await connection.fetch(queries()["remove_contracts"], wanted)] if wanted else []
+
+
+async def forget_removed_contracts(connection: Connection) -> None:
+    """Forget rules that were removed more than 30 days ago. When there is none, no hub has to read anything anew."""
+    ids = [row["id"] for row in await connection.fetch(queries()["contracts_to_forget"])]
+    if ids:
+        await connection.execute(queries()["forget_contracts"], ids)
+
+
+_read_selector = lru_cache(10_000)(Selector.parse)  # every reading of the table meets the same ones
+
+
+def _rule(row: asyncpg.Record) -> Rule:
+    return Rule(
+        _read_selector(row["sender"]),
+        _read_selector(row["receiver"]),
+        row["module"],
+        row["allowed"],
+        valid_from=row["valid_from"],
+        valid_until=row["valid_until"],
+        id=row["id"],
+        changed_at=row["changed_at"],
+        removed_at=row["removed_at"],
+    )
 
 
 async def put_alias(connection: Connection, alias_id: UUID, packed: bytes, expires_at: datetime | None) -> None:

@@ -93,6 +93,8 @@ def resolve_alias(message: Message, alias: Alias, table: RoutingTable, query: st
     Raises ReceiverNotConnected, RoutingFailed and NotFound.
     """
     platform = require_connected(alias.target, table.platforms.get(alias.target_platform))
+    if alias.kind != "result":  # the result of what was allowed still arrives when the contract has ended meanwhile
+        require_contract(alias.user, alias.target, message.operation, table)
     if alias.kind != "link":
         url = alias.url_at(platform)
     elif alias.path:

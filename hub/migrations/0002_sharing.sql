@@ -29,14 +29,15 @@ CREATE TRIGGER party_status BEFORE UPDATE ON party FOR EACH ROW
 
 CREATE TABLE contract (
     id              integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    sender          text NOT NULL,
-    receiver        text NOT NULL,
+    sender          text NOT NULL CHECK (sender ~ '^([*]|[A-Z]{2}-[A-Z0-9]{3})(:[A-Z0-9]+)?$'),
+    receiver        text NOT NULL CHECK (receiver ~ '^([*]|[A-Z]{2}-[A-Z0-9]{3})(:[A-Z0-9]+)?$'),
     module          text NOT NULL DEFAULT '*',
     allowed         boolean NOT NULL,
     valid_from      timestamptz,
     valid_until     timestamptz,
     changed_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
-    removed_at      timestamptz
+    removed_at      timestamptz,
+    CHECK (valid_from < valid_until AND isfinite(valid_from) AND isfinite(valid_until))
 );
 COMMENT ON COLUMN contract.sender IS 'who asks: *, *:CPO, NL-ABC or NL-ABC:CPO';
 COMMENT ON COLUMN contract.removed_at IS 'kept a while, since what it changed has this time as last_updated';

@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from hub import aliases
 from hub.database import Database, DatabaseAway
 from hub.embedded_postgres import EmbeddedPostgres
 from hub.simulator import Answer, SimulatedPlatform
+from parties import store
+from parties.contracts import Rule, Selector
 from tests.conftest import dsn_of
 from tests.hub.mirror.cast import a_change, a_draft, a_location, a_mirror, a_session, broadcast
 from tests.hubs import HubOnTest, settings_for
@@ -201,6 +204,21 @@ async def test_routing_goes_on_while_the_database_is_away_and_all_else_comes_bac
         await connection.execute("UPDATE platform SET name = 'renamed'")
         await connection.close()
         await until(lambda: {str(each) for each in hub.hub.live.table.platforms.values()} == {"renamed"}, seconds=2)
+
+
+async def test_a_contract_begins_on_its_date_while_the_database_is_away(server: Server, hub: HubOnTest) -> None:
+    async with members(hub) as (cpo, _):
+        begin = datetime.now(UTC) + timedelta(seconds=2)
+        refusal = Rule(Selector(), Selector(), "*", allowed=False, valid_from=begin)
+        async with hub.hub.database.changing() as connection:
+            await store.add_contracts(connection, [refusal])
+        await until(lambda: hub.hub.live.table.contracts.next_change == begin, "the hub knows the date")
+        await server.stop()
+        await until(lambda: hub.hub.live.is_degraded, "the hub notices")
+        await until(lambda: hub.hub.live.table.contracts.next_change is None, "the date has come")
+        assert datetime.now(UTC) >= begin
+        assert (await cpo.call("GET", "tokens", "SENDER", to="DE-TNM")).status_code == 4003
+        await server.start()
 
 
 async def test_a_hub_that_starts_without_the_database_is_ready_once_it_is_there(server: Server, own_url: str) -> None:

@@ -13,6 +13,7 @@ from parties import store
 from parties.model import Platform, Role, Switches, TokenKind
 from parties.tokens import Secret, SecretKeys, make_token
 from tests.hubs import SECRET_KEY
+from tests.parties.cast import a_rule
 
 KEYS = SecretKeys([SECRET_KEY])
 BEC = Role.parse("BE-BEC:CPO")
@@ -54,13 +55,13 @@ async def a_platform(
 
 async def read(connection: Connection, platform_id: int, keys: SecretKeys = KEYS) -> Platform:
     """Give a platform as the hub reads it."""
-    _, platforms, _ = await store.read_members_at_once(connection, keys)
+    platforms = (await store.read_members_at_once(connection, keys)).platforms
     return next(platform for platform in platforms if platform.id == platform_id)
 
 
 async def opens(connection: Connection, token: Secret) -> tuple[int, str] | None:
     """Give which platform a token opens, and as what."""
-    _, _, access = await store.read_members_at_once(connection, KEYS)
+    access = (await store.read_members_at_once(connection, KEYS)).access
     found = access.get(KEYS.digests(token.reveal())[0])
     return (found.platform.id, found.kind) if found else None
 
@@ -330,6 +331,52 @@ async def test_tokens_are_sealed_anew_with_the_current_key(connection: Connectio
     assert await store.read_generation(connection) == counted
 
 
+# Contracts
+
+
+async def test_contracts_come_back_as_they_were_stored_and_in_their_order(connection: Connection) -> None:
+    begin = datetime(2026, 1, 1, tzinfo=UTC)
+    rules = [
+        a_rule("*:CPO > nl-abc:EMSP"),
+        a_rule("* > * x-custom no", valid_from=begin, valid_until=begin + timedelta(microseconds=1)),
+    ]
+    added = await store.add_contracts(connection, rules)
+    assert [(rule.id, rule.terms) for rule in added] == [(1, rules[0].terms), (2, rules[1].terms)]
+    found = (await store.read_members_at_once(connection, KEYS)).rules
+    assert found == added == await store.read_contracts(connection)
+    assert all(rule.changed_at is not None and rule.removed_at is None for rule in found)
+    assert await store.add_contracts(connection, []) == []
+
+
+async def test_a_removed_contract_is_remembered_for_thirty_days(connection: Connection) -> None:
+    added = await store.add_contracts(connection, [a_rule(f"* > * {module}") for module in ("a", "b", "c")])
+    removed = await store.remove_contracts(connection, [1, 2, 99])
+    assert [rule.id for rule in removed] == [1, 2]
+    assert await store.remove_contracts(connection, [1]) == []  # it keeps the time of its removal
+    assert await store.remove_contracts(connection, []) == []
+    assert await store.read_contracts(connection) == [*removed, added[2]]
+    await connection.execute("UPDATE contract SET removed_at = now() - interval '30 days 1 minute' WHERE id = 1")
+    counted = await store.read_generation(connection)
+    await store.forget_removed_contracts(connection)
+    assert await store.read_contracts(connection) == [removed[1], added[2]]
+    assert await store.read_generation(connection) > counted
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        "('nl-abc', '*', '*', true, NULL, NULL)",
+        "('*', '*:', '*', true, NULL, NULL)",
+        "('*', '*', '*', true, '2026-01-02', '2026-01-02')",
+        "('*', '*', '*', true, '-infinity', NULL)",
+    ],
+)
+async def test_no_contract_can_be_stored_that_a_hub_could_not_read(connection: Connection, values: str) -> None:
+    columns = "sender, receiver, module, allowed, valid_from, valid_until"
+    with pytest.raises(asyncpg.CheckViolationError):
+        await connection.execute(f"INSERT INTO contract ({columns}) VALUES {values}")  # noqa: S608
+
+
 # The count of changes
 
 Change = Callable[[Connection, int], Awaitable[Any]]
@@ -356,6 +403,8 @@ CHANGES: dict[str, Change] = {
     "an endpoint": lambda connection, platform: connection.execute(
         store.queries()["add_endpoint"], platform, "cdrs", "SENDER", "https://bec.example/cdrs"
     ),
+    "a contract": lambda connection, _: store.add_contracts(connection, [a_rule("* > *")]),
+    "a contract is removed": lambda connection, _: store.remove_contracts(connection, [1]),
     "a platform leaves": store.unregister,
     "a platform is deleted": store.delete_platform,
 }
@@ -375,6 +424,7 @@ async def test_the_generation_stays_when_nothing_changes_for_routing(connection:
     await store.read_members_at_once(connection, KEYS)
     await store.put_alias(connection, uuid4(), b"packed", None)
     await store.drop_expired_aliases(connection)
+    await store.forget_removed_contracts(connection)
     async with connection.transaction():
         await store.lock_members(connection)
     assert await store.read_generation(connection) == before

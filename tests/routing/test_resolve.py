@@ -14,6 +14,7 @@ from config.ocpi import (
     UnknownReceiver,
 )
 from config.operations import OperationIndex
+from parties.contracts import Contracts, Rule, Selector
 from parties.model import Platform, Role, Switches
 from parties.tokens import fingerprint
 from routing.aliases import Alias
@@ -304,6 +305,40 @@ def test_an_alias_leads_to_the_partys_own_url(alias: Alias, query: str, url: str
 def test_an_alias_that_leads_nowhere_any_more_says_so(alias: Alias, member: Platform, error: type[OCPIError]) -> None:
     with pytest.raises(error):
         follow(alias, member)
+
+
+@pytest.mark.parametrize(
+    ("alias", "request_", "follows"),
+    [
+        (an_alias("link"), "GET sender/tokens", False),
+        (an_alias("link", "/page/2"), "GET sender/tokens", False),
+        (an_alias("location", "/cdrs/9f"), "GET receiver/cdrs/-/x", False),
+        (an_alias("result", "/cb/1"), "POST sender/commands/-/x", True),  # of a command that was allowed
+    ],
+)
+def test_a_contract_that_has_ended_closes_links_and_locations_but_lets_results_arrive(
+    alias: Alias, request_: str, follows: bool
+) -> None:
+    message = a_message(request_, SENDER, to=None, sender="BE-BEC")
+    table = make_table(1, [SENDER, P3], {}, Contracts((), [SENDER, P3], is_open=False))
+    if follows:
+        assert resolve_alias(message, alias, table, "").platform == P3
+        return
+    with pytest.raises(ReceiverNotConnected, match=f"have no contract about {message.operation.module}"):
+        resolve_alias(message, alias, table, "")
+
+
+def test_a_direct_request_needs_a_contract_about_its_module_and_direction() -> None:
+    """T-031: a member finds the missing contract as PLANNED in HubClientInfo."""
+    rule = Rule(Selector.parse("BE-BEC"), Selector.parse("*:EMSP"), "tokens", True)
+    table = make_table(1, [SENDER, P3], {}, Contracts([rule], [SENDER, P3], is_open=False))
+    assert isinstance(resolve(a_message("GET sender/tokens", SENDER, sender="BE-BEC"), table, HUB), Direct)
+    for refused in (
+        a_message("GET receiver/cdrs/-/x", SENDER, sender="BE-BEC"),
+        a_message("GET sender/locations", P3, to="BE-BEC", sender="DE-TNM"),
+    ):
+        with pytest.raises(ReceiverNotConnected, match=r"have no contract about (cdrs|locations) at this hub"):
+            resolve(refused, table, HUB)
 
 
 def test_a_role_that_is_suspended_gets_no_messages_while_the_other_role_goes_on() -> None:

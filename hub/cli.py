@@ -167,6 +167,9 @@ def main() -> None:
 
     app.add_typer(party_app, name="party")
     app.command()(routes)
+    from hub.cli_contracts import contract_app
+
+    app.add_typer(contract_app, name="contract")
     from hub.cli_demo import demo
 
     app.command()(demo)

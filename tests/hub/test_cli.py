@@ -32,6 +32,8 @@ COMMANDS = [
         ["party", name]
         for name in ("invite", "connect", "list", "show", "allow", "suspend", "resume", "remove", "rotate", "set")
     ),
+    ["contract"],
+    *(["contract", name] for name in ("add", "remove", "list", "export", "import", "check")),
 ]
 
 
@@ -80,7 +82,7 @@ async def test_each_command_explains_itself() -> None:
         assert " ".join(["Usage: ocpi-hub", *command]) in done.out
         assert "Traceback" not in done.out
     text = answers[0].out
-    for name in ("serve", "party", "routes", "config", "demo"):
+    for name in ("serve", "party", "contract", "routes", "config", "demo"):
         assert re.search(rf"│ {name} +\w", text), name
     assert "0 done; 1 it could not be done; 2 the command was not understood" in text
 

@@ -96,6 +96,7 @@ class Lane:
         self.debt: tuple[int, int] | None = (done, feed.offered) if done < feed.offered else None
         """Broadcasts (after, until] that are made up for with the mirror's state, since they were not queued."""
         self.is_closed = False
+        """Whether it is given up: nothing starts any more; what is offered still waits, so that progress tells of it."""
         self.is_proven = False
         """Whether the platform answered last; else one request at a time finds that out."""
         self.counts: dict[Outcome, int] = dict.fromkeys(("delivered", "refused", "failed", "skipped", "collapsed"), 0)
@@ -104,7 +105,7 @@ class Lane:
 
     def offer(self, row: BroadcastRow, parties: Sequence[PartyID], sender: tuple[str, str]) -> None:
         """Queue a push for these of the platform's parties; in debt, only remember that there is more of it."""
-        if not parties or self.is_closed or row.id <= self._done:
+        if not parties or row.id <= self._done:
             return
         if self.debt is not None:
             self.debt = (self.debt[0], max(self.debt[1], row.id))

@@ -275,8 +275,9 @@ class Lanes:
         return deliver()
 
     def _catches_up(self, lane: Lane) -> bool:
+        """Whether a platform gets later what did not reach it: also from who holds a closed lane next."""
         platform = self._live.table.platforms.get(lane.platform_id)
-        return platform is not None and platform.switches.catch_up and not lane.is_closed
+        return platform is not None and platform.switches.catch_up
 
     # What is made up for
 

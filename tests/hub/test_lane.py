@@ -152,6 +152,19 @@ def test_a_successor_owes_what_came_after_the_saved_progress() -> None:
     assert lane.progress == 9
 
 
+def test_what_comes_while_a_lane_is_given_up_is_left_to_the_successor() -> None:
+    feed = Feed(0, 0)
+    lane = a_lane(feed)
+    offer(lane, feed, a_row(1))
+    under_way = lane.start()
+    lane.is_closed = True
+    offer(lane, feed, a_row(2, "LOC2"))
+    lane.finish(*under_way, "delivered")
+    assert not lane.can_start
+    assert lane.progress == 1
+    assert a_lane(feed, done=lane.progress).debt == (1, 2)
+
+
 def test_a_successor_whose_reading_is_behind_skips_what_was_done() -> None:
     feed = Feed(3, 3)
     lane = a_lane(feed, done=5)

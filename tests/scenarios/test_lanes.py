@@ -1,7 +1,7 @@
 """Broadcasts and receivers that are slow, dead, away, or back: nobody else notices, and nothing grows."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from hub.simulator import SimulatedPlatform
 from hub.simulator.objects import location, tariff
@@ -115,6 +115,22 @@ async def test_a_platform_with_catch_up_gets_what_it_missed(database_url: str) -
             await until(has_all, "it has caught up", seconds=15)
     finally:
         await hub.stop()
+
+
+async def test_what_fails_while_a_lane_changes_hands_is_caught_up_by_who_holds_it_next(
+    start_hub: Callable[..., Awaitable[HubOnTest]],
+) -> None:
+    hub = await start_hub(breaker_time=0.3, broadcast_timeout=2)
+    async with registered(hub, p1(), p5(), p3()) as (cpo, _, emsp):
+        await switch(hub, emsp, "catch_up=on")
+        emsp_id = (await platform_of(hub, emsp)).id
+        emsp.misbehave("silent")
+        await push(cpo, "new", 1)
+        await emsp.wait_for(1)
+        other = await start_hub(breaker_time=0.3)  # of three platforms it gets the last
+        await until(lambda: other.hub.processes.holds(emsp_id), "the other hub has the lane", seconds=20)
+        emsp.misbehave(None)
+        await until(copy_of(emsp, "locations", "L1"), "it has caught up", seconds=15)
 
 
 async def test_a_graceful_stop_delivers_what_was_acknowledged(database_url: str) -> None:

@@ -16,6 +16,9 @@ from parties.model import Platform
 from routing.broadcast import receiving_parties
 from routing.resolve import join
 
+_UNAVAILABLE = frozenset({401, 429, 502, 503, 504})
+"""A platform that has lost the hub's token, has too much to do, or is behind a proxy that does not reach it."""
+
 
 class Deliveries:
     """Sends what the lanes let go, one line in the log for each."""
@@ -91,7 +94,7 @@ class Deliveries:
                 content_type=content_type,
                 limit=1024 * 1024,
             )
-            outcome = "delivered" if answer.is_success else "refused"
+            outcome = "delivered" if answer.is_success else "failed" if _is_unavailable(answer) else "refused"
         except PassedOver:
             outcome, problem = "skipped", "It did not answer lately."
         except (http.ClientError, ValueError) as exc:
@@ -113,3 +116,8 @@ class Deliveries:
             facts["problem"] = problem
         self._log.note("delivery", facts, datetime.now(UTC))
         return outcome
+
+
+def _is_unavailable(answer: OwnAnswer) -> bool:
+    """Whether an answer says that the platform takes nothing at the moment, rather than what it thinks of this push."""
+    return answer.status_code is None or answer.http_status in _UNAVAILABLE

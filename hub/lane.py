@@ -16,8 +16,9 @@ from hub.mirror import BroadcastRow
 from routing.objects import ObjectKey
 
 Outcome = Literal["delivered", "refused", "failed", "skipped", "collapsed"]
-"""delivered: answered with success. refused: answered with an error. failed: not reached, or not answered in time.
-skipped: not sent, since the platform is offline or did not answer lately. collapsed: sent as part of a later state."""
+"""delivered: answered with success. refused: answered with an error. failed: not reached, not answered in time, or
+answered as by a platform that takes nothing now (HTTP 401, 429, 502 to 504, or no OCPI response at all). skipped: not
+sent, since the platform is offline or did not answer lately. collapsed: sent as part of a later state."""
 
 ChainKey = tuple[tuple[str, str], ObjectKey]
 """A receiving party and a top-level object: what is delivered in order."""
@@ -96,7 +97,7 @@ class Lane:
         self.debt: tuple[int, int] | None = (done, feed.offered) if done < feed.offered else None
         """Broadcasts (after, until] that are made up for with the mirror's state, since they were not queued."""
         self.is_closed = False
-        """Whether it is given up: nothing starts any more; what is offered still waits, so that progress tells of it."""
+        """Whether it is given up: nothing starts, and what is offered waits, so that progress tells of it."""
         self.is_proven = False
         """Whether the platform answered last; else one request at a time finds that out."""
         self.counts: dict[Outcome, int] = dict.fromkeys(("delivered", "refused", "failed", "skipped", "collapsed"), 0)

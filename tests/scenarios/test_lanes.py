@@ -3,7 +3,9 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from hub.simulator import SimulatedPlatform
+import pytest
+
+from hub.simulator import Misbehaviour, SimulatedPlatform
 from hub.simulator.objects import location, tariff
 from parties.model import Platform
 from tests.hubs import HubOnTest, registered, settings_for
@@ -115,6 +117,20 @@ async def test_a_platform_with_catch_up_gets_what_it_missed(database_url: str) -
             await until(has_all, "it has caught up", seconds=15)
     finally:
         await hub.stop()
+
+
+@pytest.mark.parametrize("misbehaviour", ["unauthorized", "html"])
+async def test_a_platform_with_catch_up_gets_what_it_would_not_take(
+    start_hub: Callable[..., Awaitable[HubOnTest]], misbehaviour: Misbehaviour
+) -> None:
+    hub = await start_hub(breaker_time=0.2)
+    async with registered(hub, p1(), p3()) as (cpo, emsp):
+        await switch(hub, emsp, "catch_up=on")
+        emsp.misbehave(misbehaviour)
+        await push(cpo, "new", 1)
+        await until(lambda: count(hub, "failed") >= 1)
+        emsp.misbehave(None)
+        await until(copy_of(emsp, "locations", "L1"), "it has caught up", seconds=15)
 
 
 async def test_what_fails_while_a_lane_changes_hands_is_caught_up_by_who_holds_it_next(

@@ -120,4 +120,4 @@ class Deliveries:
 
 def _is_unavailable(answer: OwnAnswer) -> bool:
     """Whether an answer says that the platform takes nothing at the moment, rather than what it thinks of this push."""
-    return answer.status_code is None or answer.http_status in _UNAVAILABLE
+    return answer.http_status in _UNAVAILABLE

@@ -17,7 +17,7 @@ from routing.objects import ObjectKey
 
 Outcome = Literal["delivered", "refused", "failed", "skipped", "collapsed"]
 """delivered: answered with success. refused: answered with an error. failed: not reached, not answered in time, or
-answered as by a platform that takes nothing now (HTTP 401, 429, 502 to 504, or no OCPI response at all). skipped: not
+answered as by a platform that takes nothing now (HTTP 401, 429, 502 to 504). skipped: not
 sent, since the platform is offline or did not answer lately. collapsed: sent as part of a later state."""
 
 ChainKey = tuple[tuple[str, str], ObjectKey]
@@ -113,7 +113,7 @@ class Lane:
             return
         for party in parties:
             if row.id > self._covered.get((party.key, row.key), 0):
-                self._append(party, row.key, sender, row.platform_id, Push(row), is_complete=row.is_complete)
+                self._append(party, row.key, sender, row.platform_id, Push(row))
         if self.waiting > self._queue:
             self.go_into_debt()
 
@@ -123,7 +123,7 @@ class Lane:
         """Queue the mirror's object as it is."""
         for party in parties:
             copy = State(state.first, state.last, state.accepted_at, state.correlation_id)
-            self._append(party, key, sender, sender_platform, copy, is_complete=True)
+            self._append(party, key, sender, sender_platform, copy)
 
     def _append(
         self,
@@ -132,8 +132,6 @@ class Lane:
         sender: tuple[str, str],
         sender_platform: int,
         item: Item,
-        *,
-        is_complete: bool,
     ) -> None:
         chain_key = (party.key, key)
         chain = self._chains.get(chain_key)
@@ -142,7 +140,7 @@ class Lane:
         self._unfinished[item.first] = self._unfinished.get(item.first, 0) + 1
         chain.waiting.append(item)
         self.waiting += 1
-        if is_complete and len(chain.waiting) > 1:
+        if len(chain.waiting) > 1 and all(map(_is_complete, chain.waiting)):
             self._collapse(chain)
         self._line_up(chain_key, chain)
 
@@ -285,6 +283,11 @@ class Lane:
         for chain in self._chains.values():
             if chain.waiting:
                 yield chain.waiting[0]
+
+
+def _is_complete(item: Item) -> bool:
+    """Whether the mirror's object contains it: not a change of something that the mirror does not have."""
+    return isinstance(item, State) or item.row.is_complete
 
 
 def _accepted_at(item: Item) -> datetime:

@@ -80,14 +80,14 @@ async def test_what_became_of_each_is_counted_logged_and_shown(hub: HubOnTest) -
         await until(lambda: hub_has_no_deliveries(hub))
         text = hub.hub.metrics.render().decode()
         assert 'ocpi_hub_deliveries_total{outcome="delivered"} 1.0' in text
-        assert 'ocpi_hub_deliveries_total{outcome="refused"} 2.0' in text
+        assert 'ocpi_hub_deliveries_total{outcome="failed"} 2.0' in text
         hub.hub.request_log.flush()
         lines = [orjson.loads(line) for line in hub.log.getvalue().splitlines()]
         deliveries = [line for line in lines if line["event"] == "delivery"]
         assert sorted((line["to"], line["action"]) for line in deliveries) == [
             ("DE-TNM", "delivered"),
-            ("NL-MSP", "refused"),
-            ("NL-TST", "refused"),
+            ("NL-MSP", "failed"),
+            ("NL-TST", "failed"),
         ]
         assert all(b64decode("e30=").decode() not in str(line) for line in deliveries)
 

@@ -47,6 +47,7 @@ from routing.answers import (
 from routing.headers import answer_headers, check_forward_headers, onward_headers, relayed_headers
 from routing.links import (
     ALIAS_PARAMETER,
+    REDIRECTS,
     check_response_url,
     has_parameter,
     member_spans,
@@ -54,8 +55,8 @@ from routing.links import (
     put_response_url,
     read_location,
     read_next_page,
+    read_redirect,
     replace_member,
-    resolve_reference,
     take_response_url,
 )
 from routing.message import Message, MessageIDs
@@ -367,17 +368,15 @@ def _authorization(platform: Platform, receiver: PartyID) -> str:
     return platform.authorization
 
 
-def redirected_to(answer: http.Response, url: str, codes: tuple[int, ...] = (307, 308)) -> str | None:
+def redirected_to(answer: http.Response, url: str, codes: tuple[int, ...] = REDIRECTS) -> str | None:
     """Give where to send a held request again: one of these redirects, to the same origin (R-118)."""
-    location = answer.headers.get("Location")
-    if answer.status not in codes or not location:
-        return None
-    target = (resolve_reference(url, location) or "").partition("#")[0]
+    target = read_redirect(url, answer.status, answer.headers.get("Location"), codes)
     try:
-        split_url(target)  # what cannot be called is no redirect
-        return target if origin_of(target) == origin_of(url) else None
+        if target is not None:
+            split_url(target)  # what cannot be called is no redirect
     except ValueError:
         return None
+    return target
 
 
 def _explain(kind: type[OCPIError], receiver: PartyID) -> str | None:

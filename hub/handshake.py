@@ -25,11 +25,10 @@ from hub.ids import new_id
 from parties.model import origin_of
 from parties.registration import find_version, latest_mutual, read_data, read_endpoints
 from parties.tokens import Secret, write_authorization
+from routing.links import GET_REDIRECTS, REDIRECTS
 
 TIMEOUT_SECONDS = 10.0
 _ANSWER_MAX = 1024 * 1024
-_REDIRECTS = {"GET": (301, 302, 307, 308)}
-"""Redirects that keep the method; after a GET, 301 and 302 do so too."""
 
 
 class TokenRefused(PartnerUnusable):
@@ -141,7 +140,11 @@ class Caller:
                 async with self.client.send(
                     http.Request(method, url, fields, body), key=key, lane="urgent", timeout=TIMEOUT_SECONDS
                 ) as answer:
-                    target = redirected_to(answer, url, _REDIRECTS.get(method, (307, 308))) if may_follow else None
+                    target = (
+                        redirected_to(answer, url, GET_REDIRECTS if method == "GET" else REDIRECTS)
+                        if may_follow
+                        else None
+                    )
                     if target is None:
                         async with asyncio.timeout(TIMEOUT_SECONDS):  # a body may drip in for ever
                             body_read = await answer.read(_ANSWER_MAX)

@@ -23,10 +23,12 @@ from config.ocpi import (
 )
 from config.settings import Settings
 from hub import client as http
+from hub.bodies import BOM
 from hub.ids import new_id
 from hub.metrics import Metrics
 from parties.model import Platform
 from routing.answers import read_status_code
+from routing.links import GET_REDIRECTS, REDIRECTS, read_redirect
 
 ANSWER_MAX = 64 * 1024 * 1024
 """Largest answer taken whole, in bytes: a page of long locations."""
@@ -120,8 +122,12 @@ class OwnCalls:
 
     async def _send(self, platform: Platform, request: http.Request, seconds: float, limit: int) -> OwnAnswer:
         try:
-            async with self._client.send(request, key=platform.id, timeout=seconds) as answer:
-                body = await answer.read(limit)
+            answer, body = await self._exchange(platform, request, seconds, limit)
+            codes = GET_REDIRECTS if request.method == "GET" else REDIRECTS
+            redirected = read_redirect(request.url, answer.status, answer.headers.get("Location"), codes)
+            if redirected is not None:
+                request = http.Request(request.method, redirected, request.headers, request.body)
+                answer, body = await self._exchange(platform, request, seconds, limit)
         except http.ClientError as exc:
             self._metrics.failed(platform.id)
             if isinstance(exc, http.ConnectFailed | http.NoAnswer | http.ClosedUnanswered):
@@ -129,4 +135,11 @@ class OwnCalls:
             raise
         self._metrics.answered(platform.id)
         self.on_answer(platform.id)
+        body = body.removeprefix(BOM)
         return OwnAnswer(answer.status, read_status_code(body), answer.headers, body)
+
+    async def _exchange(
+        self, platform: Platform, request: http.Request, seconds: float, limit: int
+    ) -> tuple[http.Response, bytes]:
+        async with self._client.send(request, key=platform.id, timeout=seconds) as answer:
+            return answer, await answer.read(limit)

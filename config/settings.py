@@ -155,6 +155,11 @@ class Settings(BaseModel):
     silence: float = Field(
         300, gt=0, description="Seconds without a message after which the hub checks whether a platform is alive."
     )
+    pulls: bool = Field(
+        True,
+        description="Read the platforms' Sender lists into the mirror, at registration and from time to time. "
+        "`party set DE-ABC pull=off` leaves out one platform.",
+    )
     pull_interval: float = Field(
         3600, gt=0, description="Seconds between two readings of what changed in a platform's Sender lists."
     )

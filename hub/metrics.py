@@ -74,6 +74,8 @@ class Metrics(Collector):
         self._own: dict[str, _Histogram] = {}
         self._receiver: dict[str, _Histogram] = {}
         self._platforms: dict[int, _PlatformCounts] = {}
+        self._pulled: dict[str, int] = {}
+        self._pull_rounds: dict[tuple[str, str], int] = {}
         self.in_flight = 0
         self.loop_lag_seconds = 0.0
         self.loop_lag_max_seconds = 0.0
@@ -124,6 +126,14 @@ class Metrics(Collector):
         """Count what became of a broadcast push to one party."""
         self._deliveries[outcome] = self._deliveries.get(outcome, 0) + number
 
+    def pulled(self, module: str, objects: int) -> None:
+        """Count objects of Sender lists that the mirror was given."""
+        self._pulled[module] = self._pulled.get(module, 0) + objects
+
+    def pull_ended(self, module: str, outcome: str) -> None:
+        """Count a reading of a Sender list that was finished or failed."""
+        self._pull_rounds[module, outcome] = self._pull_rounds.get((module, outcome), 0) + 1
+
     def platform(self, platform_id: int) -> _PlatformCounts:
         """Give a platform's counts."""
         counts = self._platforms.get(platform_id)
@@ -167,6 +177,20 @@ class Metrics(Collector):
             for module, histogram in histograms.items():
                 family.add_metric((module,), histogram.buckets(), histogram.total)
             yield family
+        pulled = CounterMetricFamily(
+            "ocpi_hub_pulled_objects", "Objects read from members' Sender lists.", labels=("module",)
+        )
+        for module, number in self._pulled.items():
+            pulled.add_metric((module,), number)
+        yield pulled
+        rounds = CounterMetricFamily(
+            "ocpi_hub_pull_rounds",
+            "Readings of members' Sender lists, by whether they came to the end.",
+            labels=("module", "outcome"),
+        )
+        for named, number in self._pull_rounds.items():
+            rounds.add_metric(named, number)
+        yield rounds
         yield GaugeMetricFamily("ocpi_hub_in_flight", "Requests of members being worked on.", self.in_flight)
         yield GaugeMetricFamily("ocpi_hub_connections", "Open connections to platforms.", self.open_connections())
         yield GaugeMetricFamily(

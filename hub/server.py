@@ -71,7 +71,7 @@ class Hub:
         self.liveness = Liveness(settings, live, database, processes, calls)
         calls.on_answer, calls.on_silence = self.liveness.seen, self.liveness.suspect
         self.client_infos = ClientInfos(settings, live, database, processes, calls)
-        self.pulls = Pulls(settings, live, database, mirror, processes, calls, party)
+        self.pulls = Pulls(settings, live, database, mirror, processes, calls, metrics, party)
         mirror.on_missing = self.pulls.fetch_missing
         self.lanes = Lanes(settings, live, database, mirror, processes, calls, metrics, request_log, party)
         relay = Relay(settings, self.client, aliases, metrics, mirror, self.client_infos, self.liveness)

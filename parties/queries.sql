@@ -91,7 +91,11 @@ DELETE FROM platform_work
 WHERE platform_id = $1;
 
 -- unregister_platform --
--- After DELETE credentials or removal: nothing is left to call it with.
+-- After DELETE credentials or removal: nothing is left to call it with, and its lists are read anew if it comes back.
+WITH forgotten AS (
+    DELETE FROM pull
+    WHERE platform_id = $1
+)
 UPDATE platform
 SET state = 'unregistered', outbound_token = NULL, changed_at = now()
 WHERE id = $1;
@@ -128,7 +132,11 @@ SET platform_id = excluded.platform_id, country_code = excluded.country_code, pa
     state = excluded.state, business_details = excluded.business_details;
 
 -- drop_party --
--- A role that the platform's credentials no longer have.
+-- A role that the platform's credentials no longer have; the party's lists are read anew if it comes back.
+WITH forgotten AS (
+    DELETE FROM pull
+    WHERE platform_id = $1 AND party = upper($2) || '-' || upper($3)
+)
 UPDATE party
 SET state = 'dropped'
 WHERE platform_id = $1 AND upper(country_code) = upper($2) AND upper(party_id) = upper($3) AND role = $4;
@@ -217,6 +225,48 @@ WHERE removed_at < now() - interval '30 days';
 -- Those rules, for good.
 DELETE FROM contract
 WHERE id = ANY ($1::integer[]);
+
+-- pulls --
+-- How far each Sender list of a platform was read.
+SELECT party, module, date_from, next_url, objects, total, highest, started_at, tried_at, finished_at, due_at, failures,
+    problem, extract(epoch FROM due_at - clock_timestamp())::float8 AS due_in
+FROM pull
+WHERE platform_id = $1
+ORDER BY party, module;
+
+-- begin_pull --
+-- A new round of one list.
+INSERT INTO pull (platform_id, party, module, next_url, started_at, tried_at, due_at)
+VALUES ($1, $2, $3, $4, clock_timestamp(), clock_timestamp(), clock_timestamp())
+ON CONFLICT (platform_id, party, module) DO UPDATE
+SET next_url = excluded.next_url, objects = 0, total = NULL, highest = NULL, started_at = excluded.started_at,
+    tried_at = excluded.tried_at, due_at = excluded.due_at
+RETURNING *, 0.0::float8 AS due_in;
+
+-- resume_pull --
+-- A round that is gone on with.
+UPDATE pull
+SET tried_at = clock_timestamp(), due_at = clock_timestamp()
+WHERE platform_id = $1 AND party = $2 AND module = $3;
+
+-- save_page --
+-- How far a round has come.
+UPDATE pull
+SET next_url = $4, objects = $5, total = $6, highest = $7, failures = $8, problem = NULL
+WHERE platform_id = $1 AND party = $2 AND module = $3;
+
+-- finish_pull --
+-- A round that came to its end, and the seconds to the next.
+UPDATE pull
+SET next_url = NULL, objects = $4, total = $5, highest = $6, date_from = $7, finished_at = clock_timestamp(),
+    due_at = clock_timestamp() + $8::float8 * interval '1 second', failures = 0, problem = NULL
+WHERE platform_id = $1 AND party = $2 AND module = $3;
+
+-- fail_pull --
+-- A round that cannot go on, and the seconds to the next try.
+UPDATE pull
+SET next_url = $4, failures = $5, problem = $6, due_at = clock_timestamp() + $7::float8 * interval '1 second'
+WHERE platform_id = $1 AND party = $2 AND module = $3;
 
 -- put_alias --
 -- A URL of a party that was too long to be sealed into one of ours.

@@ -39,7 +39,7 @@ def environment(database_url: str | None = None, **settings: object) -> dict[str
     """Give the environment of a command with these settings and no others."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith((PREFIX, "COLUMNS", "_OCPI"))}
     if database_url is not None:
-        settings = {"database_url": database_url, "secret_key": SECRET_KEY} | settings
+        settings = {"database_url": database_url, "secret_key": SECRET_KEY, "pulls": "off"} | settings
     return kept | {PREFIX + name.upper(): str(value) for name, value in settings.items() if value is not None}
 
 

@@ -21,8 +21,12 @@ SECRET_KEY = "tests-only-secret-key-0123456789abcdef"
 
 
 def settings_for(database_url: str, **settings: Any) -> Settings:
-    """Give settings for a hub on loopback, with time limits that a test can wait for."""
-    defaults = {
+    """Give settings for a hub on loopback, with time limits that a test can wait for.
+
+    Sender lists are read only where a test says `pulls=True`: else platforms would receive what no test asked for.
+    """
+    defaults: dict[str, Any] = {
+        "pulls": False,
         "port": 0,
         "secret_key": SECRET_KEY,
         "forward_timeout": 1.0,

@@ -82,14 +82,18 @@ CREATE TABLE pull (
     total           bigint,
     highest         timestamptz,
     started_at      timestamptz,
+    tried_at        timestamptz,
     finished_at     timestamptz,
     due_at          timestamptz NOT NULL DEFAULT now(),
+    failures        integer NOT NULL DEFAULT 0,
     problem         text,
     PRIMARY KEY (platform_id, party, module)
 );
 COMMENT ON TABLE pull IS 'how far the hub has come in reading each Sender list';
 COMMENT ON COLUMN pull.date_from IS 'what the next round asks for; NULL: everything';
 COMMENT ON COLUMN pull.next_url IS 'the page to go on with after an interruption';
+COMMENT ON COLUMN pull.tried_at IS 'when a round was last begun or resumed: who came back since is read at once';
+COMMENT ON COLUMN pull.failures IS 'in a row; each makes the next try later';
 COMMENT ON COLUMN pull.highest IS 'the latest last_updated of this round so far';
 
 -- The mirror: client owned objects as their owners shared them.

@@ -104,6 +104,7 @@ async def run(rounds: int, seconds: float, connections: int) -> int:
         "OCPI_HUB_DATA_DIR": str(folder / "data"),
         "OCPI_HUB_LOG_FORMAT": "json",
         "OCPI_HUB_MAX_IN_FLIGHT": "256",
+        "OCPI_HUB_PULLS": "off",  # nothing but what is measured
     }
     figures: dict[str, dict[str, list[float]]] = {}
     failures = 0

@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from config.ocpi import ROLES, OCPIError, PartyID
+from config.ocpi import ROLES, OCPIError, PartyID, format_time
 from hub.cli import JSON, fail, print_json, run_async, settings
-from hub.cli_print import print_table
+from hub.cli_print import print_table, printable
 from parties.model import Platform, Role, origin_of
 from parties.tokens import Secret
 
 if TYPE_CHECKING:
     from hub.handshake import Caller
     from hub.members import Members
+    from parties.pulls import Pull
+    from routing.pulling import SenderList
 
 party_app = typer.Typer(help="Members: invite, connect, list, suspend, remove, and so on.", no_args_is_help=True)
 
@@ -209,7 +211,9 @@ def show(party: PartyArgument, as_json: JSON = False) -> None:
     async def work() -> None:
         async with _members() as members:
             platform = await members.platform_of(wanted, role)
-        shown = _platform_json(platform)
+            pulls = await members.pulls(platform)
+        reads = platform.switches.pull and settings().pulls
+        shown = _platform_json(platform) | {"pulls": [_pull_json(*each, reads=reads) for each in pulls]}
         if as_json:
             print_json(shown)
             return
@@ -226,6 +230,10 @@ def show(party: PartyArgument, as_json: JSON = False) -> None:
         typer.echo("  Switches")
         for key, value in shown["switches"].items():
             typer.echo(f"    {key}={value}")
+        if shown["pulls"]:
+            typer.echo("  Pulls")
+        for pull in shown["pulls"]:
+            typer.echo(f"    {_pull_line(pull)}")
 
     _run(work)
 
@@ -323,6 +331,9 @@ def set_switches(
 
     [bold]name[/bold]=TEXT · [bold]token[/bold]=auto|base64|raw: how credentials tokens are sent to it ·
     [bold]foreign_owner[/bold]=on|off: whether URLs of its pushes may name another owner ·
+    [bold]pull[/bold]=on|off: whether the hub reads its Sender lists ·
+    [bold]catch_up[/bold]=on|off: whether it is brought up to date with what was broadcast while it was away ·
+    [bold]owner_as_sender[/bold]=on|off: whether broadcasts to it name the object's owner as sender, not the hub ·
     [bold]origins[/bold]=URL,...: further origins for its response_urls ·
     [bold]endpoint.MODULE.SENDER[/bold]=URL, [bold]endpoint.MODULE.RECEIVER[/bold]=URL: an endpoint it does not
     publish, or publishes wrongly; empty takes it back.
@@ -423,11 +434,41 @@ def _platform_json(platform: Platform) -> dict[str, Any]:
         ],
         "switches": {
             "token": switches.token,
-            "foreign_owner": "on" if switches.foreign_owner else "off",
+            "foreign_owner": _on_off(switches.foreign_owner),
+            "pull": _on_off(switches.pull),
+            "catch_up": _on_off(switches.catch_up),
+            "owner_as_sender": _on_off(switches.owner_as_sender),
             "origins": ",".join(switches.origins),
             **{f"endpoint.{name.replace(':', '.')}": url for name, url in switches.endpoints.items()},
         },
     }
+
+
+def _pull_json(listed: "SenderList", pull: "Pull", *, reads: bool) -> dict[str, Any]:
+    return {
+        "party": str(listed.party),
+        "module": listed.module,
+        "state": pull.state if reads else "off",
+        "objects": pull.objects,
+        "total": pull.total,
+        "finished_at": format_time(pull.finished_at) if pull.finished_at else None,
+        "due_at": format_time(pull.due_at) if pull.due_at and reads else None,
+        "problem": pull.problem,
+    }
+
+
+def _pull_line(pull: dict[str, Any]) -> str:
+    number = str(pull["objects"]) if pull["total"] is None else f"{pull['objects']}/{pull['total']}"
+    line = f"{pull['party']:<8} {pull['module']:<10} {pull['state']:<8} {number:>12}"
+    if pull["finished_at"]:
+        line += f"  read {pull['finished_at']}"
+    if pull["due_at"] and pull["state"] in ("done", "failed"):
+        line += f"  next {pull['due_at']}"
+    return f"{line}  {printable(pull['problem'])}" if pull["problem"] else line
+
+
+def _on_off(is_on: bool) -> str:
+    return "on" if is_on else "off"
 
 
 def _step(text: str) -> None:

@@ -3,7 +3,7 @@
 Works on the database, whether a hub runs or not; running hubs follow by themselves.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
@@ -20,8 +20,10 @@ from hub.database import Database
 from hub.handshake import Caller, Discovery, OutcomeUnknown
 from parties import store
 from parties.model import Platform, Role, Switches, origin_of
+from parties.pulls import Pull, read_pulls
 from parties.registration import check_roles, credentials_object, read_credentials, require_endpoints
 from parties.tokens import Secret, SecretKeys, make_token
+from routing.pulling import SenderList, lists_of
 
 
 class MemberError(Exception):
@@ -71,6 +73,13 @@ class Members:
         if len(found) > 1:
             raise MemberError(f"{party} is on {len(found)} platforms; name the role too, like {party}:CPO.")
         return found[0]
+
+    async def pulls(self, platform: Platform) -> list[tuple[SenderList, Pull]]:
+        """Give each Sender list that the hub reads of a platform, and how far it has come."""
+        async with self._database.connection() as connection:
+            known = await read_pulls(connection, platform.id)
+        listed = lists_of(platform, lambda module: self.settings.retention.get(module) != 0)
+        return [(each, known.get(each.key, Pull())) for each in listed]
 
     async def invite(self, roles: Sequence[Role], name: str | None = None) -> Invitation:
         """Make a CREDENTIALS_TOKEN_A for these parties and roles, and for no others (R-061)."""
@@ -353,10 +362,10 @@ def _switch(switches: Switches, name: str, value: str, guard: AddressGuard) -> S
         if value == "raw":
             return replace(switches, token="raw")  # noqa: S106
         raise MemberError("token is auto (as learnt), base64 or raw.")
-    if name == "foreign_owner":
+    if name in _ON_OFF:
         if value not in ("on", "off"):
-            raise MemberError("foreign_owner is on or off.")
-        return replace(switches, foreign_owner=value == "on")
+            raise MemberError(f"{name} is on or off.")
+        return _ON_OFF[name](switches, value == "on")
     if name == "origins":
         urls = [part.strip() for part in value.split(",") if part.strip()]
         try:
@@ -379,6 +388,14 @@ def _switch(switches: Switches, name: str, value: str, guard: AddressGuard) -> S
             endpoints[f"{module}:{interface}"] = value
         return replace(switches, endpoints=endpoints)
     raise MemberError(
-        f"{name!r} cannot be set; these can: token, foreign_owner, origins, endpoint.MODULE.SENDER, "
+        f"{name!r} cannot be set; these can: name, token, {', '.join(_ON_OFF)}, origins, endpoint.MODULE.SENDER, "
         "endpoint.MODULE.RECEIVER."
     )
+
+
+_ON_OFF: Mapping[str, Callable[[Switches, bool], Switches]] = {
+    "foreign_owner": lambda switches, is_on: replace(switches, foreign_owner=is_on),
+    "pull": lambda switches, is_on: replace(switches, pull=is_on),
+    "catch_up": lambda switches, is_on: replace(switches, catch_up=is_on),
+    "owner_as_sender": lambda switches, is_on: replace(switches, owner_as_sender=is_on),
+}

@@ -14,8 +14,10 @@ import pytest
 
 from config.settings import Settings
 from hub.simulator import Reply, SimulatedPlatform, envelope
+from hub.simulator.objects import location
 from tests.commands import Done, assert_plain_failure, environment, environment_of, run
 from tests.hubs import HubOnTest, registered
+from tests.sender_lists import failed, finished, member
 from tests.waiting import until
 
 Run = Callable[..., Awaitable[Done]]
@@ -210,7 +212,26 @@ async def test_members_are_shown_for_scripts(beside: Run, emsp: SimulatedPlatfor
             {"module": module, "interface": interface, "url": emsp.endpoint(module, interface)}
             for module, interface in endpoints
         ],
-        "switches": {"token": "auto", "foreign_owner": "off", "origins": ""},
+        "switches": {
+            "token": "auto",
+            "foreign_owner": "off",
+            "pull": "on",
+            "catch_up": "off",
+            "owner_as_sender": "off",
+            "origins": "",
+        },
+        "pulls": [
+            {
+                "party": "DE-TNM",
+                "module": "tokens",
+                "state": "off",
+                "objects": 0,
+                "total": None,
+                "finished_at": None,
+                "due_at": None,
+                "problem": None,
+            }
+        ],
     }
     there = {"party": "DE-TNM", "roles": "EMSP", "status": "CONNECTED", "platform": 1}
     planned = {"party": "FR-NEW", "roles": "CPO", "status": "PLANNED", "platform": 2}
@@ -222,6 +243,34 @@ async def test_members_are_shown_for_scripts(beside: Run, emsp: SimulatedPlatfor
         ),
         planned | {"module": "-", "interface": "-", "url": "-"},
     ]
+
+
+async def test_how_far_each_list_was_read_is_shown(
+    start_hub: Callable[..., Awaitable[HubOnTest]], database_url: str
+) -> None:
+    hub = await start_hub(pulls=True)
+    env = environment_of(hub, database_url) | {"OCPI_HUB_PULLS": "on"}
+    cpo = SimulatedPlatform("P1", [("BE-BEC", "CPO")], modules=[("locations", "SENDER"), ("tariffs", "SENDER")])
+    cpo.store.owned["locations"] = [location("BE-BEC", f"LOC{number}") for number in range(3)]
+    cpo.answer("GET", "tariffs", reply=Reply(500, b"oops"))
+    async with member(hub, cpo):
+        await finished(hub)
+        await failed(hub, "HTTP 500", ("BE-BEC", "tariffs"))
+        shown, as_json = await asyncio.gather(
+            run("party", "show", "BE-BEC", env=env), run("party", "show", "BE-BEC", "--json", env=env)
+        )
+        off = await run("party", "set", "BE-BEC", "pull=off", "--json", env=env)
+        switched_off = await run("party", "show", "BE-BEC", "--json", env=env)
+    _, _, table = assert_done(shown).out.partition("  Pulls\n")
+    done, broken = table.splitlines()
+    assert re.match(r"    BE-BEC   locations  done +3/3  read 2\S+Z  next 2\S+Z$", done)
+    assert re.match(r"    BE-BEC   tariffs    failed +0  next 2\S+Z  It answered with HTTP 500", broken)
+    locations, tariffs = assert_done(as_json).json["pulls"]
+    assert (locations["state"], locations["objects"], locations["total"], locations["problem"]) == ("done", 3, 3, None)
+    assert locations["finished_at"] < locations["due_at"]
+    assert (tariffs["state"], tariffs["finished_at"]) == ("failed", None)
+    assert off.json["switches"]["pull"] == "off"
+    assert [pull["state"] for pull in assert_done(switched_off).json["pulls"]] == ["off", "off"]
 
 
 async def test_tables_are_plain_when_piped(beside: Run, hub: HubOnTest, emsp: SimulatedPlatform) -> None:
@@ -291,7 +340,7 @@ async def test_what_cannot_be_done_is_exit_code_1_and_says_why(beside: Run, emsp
 async def test_bad_switches_name_what_can_be_set(beside: Run, emsp: SimulatedPlatform) -> None:
     bad = {
         "token=x": "auto (as learnt), base64 or raw",
-        "speed=fast": "these can: token, foreign_owner",
+        "speed=fast": "these can: name, token, foreign_owner, pull",
         "token": "NAME=VALUE",
     }
     for said, done in zip(
@@ -381,6 +430,9 @@ async def test_a_running_hub_follows_within_a_second(
     assert (await beside("party", "show", "BE-BEC", "--json")).json["switches"] == {
         "token": "raw",
         "foreign_owner": "off",
+        "pull": "on",
+        "catch_up": "off",
+        "owner_as_sender": "off",
         "origins": "",
         "endpoint.locations.SENDER": f"{cpo.origin}/x",
     }

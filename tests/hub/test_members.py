@@ -640,6 +640,10 @@ SWITCHES: dict[str, tuple[list[str], Switches]] = {
     "auto": (["token=raw", "token=auto"], Switches()),
     "foreign owner": (["foreign_owner=on"], Switches(foreign_owner=True)),
     "no foreign owner": (["foreign_owner=on", " foreign_owner = off "], Switches()),
+    "no pull": (["pull=off"], Switches(pull=False)),
+    "pull": (["pull=off", "pull=on"], Switches()),
+    "catching up": (["catch_up=on"], Switches(catch_up=True)),
+    "the owner as sender": (["owner_as_sender=on"], Switches(owner_as_sender=True)),
     "origins": (
         ["origins=http://127.0.0.1:9000/any/path, https://cb.example"],
         Switches(origins=("http://127.0.0.1:9000", "https://cb.example:443")),
@@ -666,6 +670,8 @@ BAD_SWITCHES = {
     "token=": "auto (as learnt), base64 or raw",
     "token=RAW": "auto (as learnt), base64 or raw",
     "foreign_owner=yes": "on or off",
+    "pull=no": "pull is on or off",
+    "catch_up=": "catch_up is on or off",
     "origins=nowhere": "origins:",
     "origins=https://user@a.example": "origins:",
     "origins=http://10.0.0.1": "may not be called",
@@ -675,7 +681,7 @@ BAD_SWITCHES = {
     "endpoint.commands.BOTH=https://a.example": "named like endpoint.commands.RECEIVER=",
     "endpoint.commands.RECEIVER=nowhere": "endpoint.commands.RECEIVER:",
     "endpoint.commands.RECEIVER=http://169.254.169.254/": "may not be called",
-    "speed=fast": "cannot be set; these can: token, foreign_owner, origins, endpoint.MODULE.SENDER",
+    "speed=fast": "these can: name, token, foreign_owner, pull, catch_up, owner_as_sender, origins, endpoint.MODULE",
 }
 
 
@@ -684,7 +690,7 @@ async def test_every_switch_is_set_and_read_back(hub: HubOnTest, subtests: pytes
     for name, (assignments, expected) in SWITCHES.items():
         with subtests.test(name):
             platform = await platform_of(hub)
-            reset = ["token=auto", "foreign_owner=off", "origins="]
+            reset = ["token=auto", "foreign_owner=off", "pull=on", "catch_up=off", "owner_as_sender=off", "origins="]
             reset += [f"endpoint.{key.replace(':', '.')}=" for key in platform.switches.endpoints]
             await hub.members.set_switches(platform, reset, hub.hub.guard)
             given = await hub.members.set_switches(await platform_of(hub), assignments, hub.hub.guard)

@@ -16,10 +16,10 @@ from hub import client as http
 from hub.bodies import BOM
 from hub.client_info import ClientInfos
 from hub.coding import decode
-from hub.direct import redirected_to
 from hub.ids import new_id
 from hub.liveness import Liveness
 from hub.metrics import Metrics
+from hub.redirects import redirected_to
 from hub.streaming import Waiting, hold
 from hub.trace import Trace
 from routing.answers import read_status_code

@@ -23,7 +23,6 @@ from config.ocpi import (
 )
 from config.settings import Settings
 from hub import client as http
-from hub.addresses import split_url
 from hub.aliases import Aliases
 from hub.bodies import BOM, Body, read_body
 from hub.client_info import ClientInfos
@@ -33,6 +32,7 @@ from hub.ids import new_id
 from hub.liveness import Liveness
 from hub.metrics import Metrics
 from hub.mirror import Mirror
+from hub.redirects import redirected_to
 from hub.streaming import Waiting, chain, hold, stream
 from hub.trace import Trace
 from parties.model import Platform, origin_of
@@ -47,7 +47,6 @@ from routing.answers import (
 from routing.headers import answer_headers, check_forward_headers, onward_headers, relayed_headers
 from routing.links import (
     ALIAS_PARAMETER,
-    REDIRECTS,
     check_response_url,
     has_parameter,
     member_spans,
@@ -55,7 +54,6 @@ from routing.links import (
     put_response_url,
     read_location,
     read_next_page,
-    read_redirect,
     replace_member,
     take_response_url,
 )
@@ -172,7 +170,8 @@ class Relay:
 
     def _note(self, platform: Platform, *, is_usable: bool) -> None:
         (self._metrics.answered if is_usable else self._metrics.failed)(platform.id)
-        self._liveness.seen(platform.id)
+        if is_usable:  # what a proxy in front of it says is no sign of its life
+            self._liveness.seen(platform.id)
 
     def _take_in(self, message: Message, route: Direct, body: Body, trace: Trace) -> None:
         """Let the mirror have what the receiver accepted; what is too large to be held is only passed on."""
@@ -366,17 +365,6 @@ def _authorization(platform: Platform, receiver: PartyID) -> str:
     if platform.authorization is None:
         raise ReceiverNotConnected(f"{receiver} is not connected to this hub.")
     return platform.authorization
-
-
-def redirected_to(answer: http.Response, url: str, codes: tuple[int, ...] = REDIRECTS) -> str | None:
-    """Give where to send a held request again: one of these redirects, to the same origin (R-118)."""
-    target = read_redirect(url, answer.status, answer.headers.get("Location"), codes)
-    try:
-        if target is not None:
-            split_url(target)  # what cannot be called is no redirect
-    except ValueError:
-        return None
-    return target
 
 
 def _explain(kind: type[OCPIError], receiver: PartyID) -> str | None:

@@ -20,12 +20,11 @@ from config.ocpi import (
 )
 from hub import client as http
 from hub.addresses import AddressGuard, URLRefused
-from hub.direct import redirected_to
 from hub.ids import new_id
+from hub.redirects import keeping, redirected_to
 from parties.model import origin_of
 from parties.registration import find_version, latest_mutual, read_data, read_endpoints
 from parties.tokens import Secret, write_authorization
-from routing.links import GET_REDIRECTS, REDIRECTS
 
 TIMEOUT_SECONDS = 10.0
 _ANSWER_MAX = 1024 * 1024
@@ -140,11 +139,7 @@ class Caller:
                 async with self.client.send(
                     http.Request(method, url, fields, body), key=key, lane="urgent", timeout=TIMEOUT_SECONDS
                 ) as answer:
-                    target = (
-                        redirected_to(answer, url, GET_REDIRECTS if method == "GET" else REDIRECTS)
-                        if may_follow
-                        else None
-                    )
+                    target = redirected_to(answer, url, keeping(method)) if may_follow else None
                     if target is None:
                         async with asyncio.timeout(TIMEOUT_SECONDS):  # a body may drip in for ever
                             body_read = await answer.read(_ANSWER_MAX)

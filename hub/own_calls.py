@@ -6,7 +6,7 @@ honestly what became of them.
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from purgatory import AsyncCircuitBreakerFactory
 from purgatory.domain.model import OpenedState
@@ -26,12 +26,16 @@ from hub import client as http
 from hub.bodies import BOM
 from hub.ids import new_id
 from hub.metrics import Metrics
+from hub.redirects import keeping, redirected_to
 from parties.model import Platform
 from routing.answers import read_status_code
-from routing.links import GET_REDIRECTS, REDIRECTS, read_redirect
 
 ANSWER_MAX = 64 * 1024 * 1024
 """Largest answer taken whole, in bytes: a page of long locations."""
+
+
+BODY_SECONDS = 60.0
+"""How long the body of an answer may take after its head, however steadily it comes."""
 
 
 class PassedOver(Exception):
@@ -86,12 +90,14 @@ class OwnCalls:
         content_type: str | None = None,
         timeout: float | None = None,  # noqa: ASYNC109
         guarded: bool = True,
+        is_sign: bool = True,
         limit: int = ANSWER_MAX,
     ) -> OwnAnswer:
         """Send a request and read its answer whole; routing headers only where sender and receiver are given.
 
-        `guarded`: through the platform's breaker. Raises PassedOver, http.ClientError, and ValueError for what cannot
-        be put on the wire.
+        `guarded`: through the platform's breaker. `is_sign`: its answer is a sign of life, its silence of the opposite.
+        A redirect to the same origin is followed once. Raises PassedOver, http.ClientError, and ValueError for what
+        cannot be put on the wire.
         """
         if platform.authorization is None:
             raise PassedOver
@@ -112,34 +118,40 @@ class OwnCalls:
         request = http.Request(method, url, fields, content)
         seconds = timeout or self._settings.broadcast_timeout
         if not guarded:
-            return await self._send(platform, request, seconds, limit)
+            return await self._send(platform, request, seconds, limit, is_sign)
         breaker = await self._breakers.get_breaker(str(platform.id))
         try:
             async with breaker:
-                return await self._send(platform, request, seconds, limit)
+                return await self._send(platform, request, seconds, limit, is_sign)
         except OpenedState:
             raise PassedOver from None
 
-    async def _send(self, platform: Platform, request: http.Request, seconds: float, limit: int) -> OwnAnswer:
+    async def _send(
+        self, platform: Platform, request: http.Request, seconds: float, limit: int, is_sign: bool
+    ) -> OwnAnswer:
         try:
-            answer, body = await self._exchange(platform, request, seconds, limit)
-            codes = GET_REDIRECTS if request.method == "GET" else REDIRECTS
-            redirected = read_redirect(request.url, answer.status, answer.headers.get("Location"), codes)
-            if redirected is not None:
-                request = http.Request(request.method, redirected, request.headers, request.body)
-                answer, body = await self._exchange(platform, request, seconds, limit)
+            answer, body = await self._send_once(platform, request, seconds, limit)
+            target = redirected_to(answer, request.url, keeping(request.method))
+            if target is not None:
+                answer, body = await self._send_once(platform, replace(request, url=target), seconds, limit)
         except http.ClientError as exc:
             self._metrics.failed(platform.id)
-            if isinstance(exc, http.ConnectFailed | http.NoAnswer | http.ClosedUnanswered):
+            if is_sign and isinstance(exc, http.ConnectFailed | http.NoAnswer | http.ClosedUnanswered):
                 self.on_silence(platform.id)
             raise
         self._metrics.answered(platform.id)
-        self.on_answer(platform.id)
         body = body.removeprefix(BOM)
-        return OwnAnswer(answer.status, read_status_code(body), answer.headers, body)
+        found = OwnAnswer(answer.status, read_status_code(body), answer.headers, body)
+        if is_sign and (found.http_status < 300 or found.status_code is not None):  # else a proxy in front of it
+            self.on_answer(platform.id)
+        return found
 
-    async def _exchange(
+    async def _send_once(
         self, platform: Platform, request: http.Request, seconds: float, limit: int
     ) -> tuple[http.Response, bytes]:
         async with self._client.send(request, key=platform.id, timeout=seconds) as answer:
-            return answer, await answer.read(limit)
+            try:
+                async with asyncio.timeout(BODY_SECONDS):  # a body may drip in for ever
+                    return answer, await answer.read(limit)
+            except TimeoutError:
+                raise http.BodyBroken("The answer came too slowly.") from None

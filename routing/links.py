@@ -74,22 +74,6 @@ def read_location(value: str, request_url: str, endpoint: str, platform: Platfor
     return origin_of(endpoint) + (split.path or "/") + (f"?{split.query}" if split.query else "")
 
 
-GET_REDIRECTS = (301, 302, 307, 308)
-REDIRECTS = (307, 308)
-"""Redirects that keep the method; after a GET, 301 and 302 do so too."""
-
-
-def read_redirect(url: str, status: int, location: str | None, codes: tuple[int, ...] = REDIRECTS) -> str | None:
-    """Give where to send a request again: one of these redirects, to the same origin (R-118)."""
-    if status not in codes or not location:
-        return None
-    target = (resolve_reference(url, location) or "").partition("#")[0]
-    try:
-        return target if origin_of(target) == origin_of(url) else None
-    except ValueError:
-        return None
-
-
 def resolve_reference(base: str, reference: str) -> str | None:
     """Give the absolute URL of what a member wrote as a URL; None when that is none, or could not be called."""
     try:

@@ -5,10 +5,11 @@
 
 ALTER TABLE platform
     ADD COLUMN is_online boolean NOT NULL DEFAULT true,
-    ADD COLUMN status_changed_at timestamptz NOT NULL DEFAULT now();
+    ADD COLUMN status_changed_at timestamptz NOT NULL DEFAULT clock_timestamp();
 COMMENT ON COLUMN platform.is_online IS 'false: CONNECTED once, and silent now (OFFLINE)';
+-- Not now(): a transaction that waited for another would be the older one, and ClientInfo is told by what is newer.
 ALTER TABLE party
-    ADD COLUMN status_changed_at timestamptz NOT NULL DEFAULT now();
+    ADD COLUMN status_changed_at timestamptz NOT NULL DEFAULT clock_timestamp();
 
 -- When a status changes, HubClientInfo's last_updated does too, whichever statement changed it.
 CREATE FUNCTION note_platform_status() RETURNS trigger LANGUAGE plpgsql AS $$

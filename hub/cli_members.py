@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from config.ocpi import ROLES, OCPIError, PartyID, format_time
+from config.ocpi import ROLES, ConnectionStatus, OCPIError, PartyID, format_time
 from hub.cli import JSON, fail, print_json, run_async, settings
 from hub.cli_print import print_table, printable
 from parties.model import Platform, Role, origin_of
@@ -366,7 +366,7 @@ def routes(as_json: JSON = False) -> None:
             {
                 "party": str(party),
                 "roles": ",".join(sorted(role.role for role in platform.roles if role.party.key == key)),
-                "status": "CONNECTED" if platform.is_connected(party) else _status(platform, key),
+                "status": _status(platform, key),
                 "platform": platform.id,
                 "module": module,
                 "interface": interface,
@@ -392,7 +392,9 @@ def _endpoints(platform: Platform) -> list[tuple[tuple[str, str], str]]:
 
 
 def _status(platform: Platform, key: tuple[str, str]) -> str:
-    return next(platform.status_of(role).value for role in platform.roles if role.party.key == key)
+    """Give the best status of a party's roles, which is what it can be reached by."""
+    statuses = {platform.status_of(role) for role in platform.roles if role.party.key == key}
+    return next(status.value for status in ConnectionStatus if status in statuses)
 
 
 async def _tell(members: "Members", platform_id: int, as_json: bool, text: str) -> None:

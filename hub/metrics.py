@@ -3,7 +3,7 @@
 import asyncio
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -84,6 +84,7 @@ class Metrics(Collector):
         self.open_connections: Callable[[], int] = lambda: 0
         self.lanes: Callable[[], Iterable[LaneGauge]] = tuple
         self._deliveries: dict[str, int] = {}
+        self.checks: Mapping[str, int] = {}
         self.in_flight_at: Callable[[int], int] = lambda platform_id: 0
         self.registry = CollectorRegistry()
         self.registry.register(self)
@@ -209,6 +210,10 @@ class Metrics(Collector):
         for outcome, number in self._deliveries.items():
             deliveries.add_metric((outcome,), number)
         yield deliveries
+        checks = CounterMetricFamily("ocpi_hub_checks", "Still-alive checks, by what they found.", labels=("found",))
+        for found, number in self.checks.items():
+            checks.add_metric((found,), number)
+        yield checks
         table = self.table() if self.table else None
         if table is not None:
             yield from self._collect_platforms(table)
@@ -230,6 +235,9 @@ class Metrics(Collector):
         registered = GaugeMetricFamily(
             "ocpi_hub_platform_registered", "1 when the platform has finished its registration.", labels=names
         )
+        online = GaugeMetricFamily(
+            "ocpi_hub_platform_online", "0 when the registered platform is OFFLINE, else 1.", labels=names
+        )
         up = GaugeMetricFamily("ocpi_hub_platform_up", "1 when the latest request to it was answered.", labels=names)
         received = CounterMetricFamily("ocpi_hub_platform_received", "Requests it sent to the hub.", labels=names)
         sent = CounterMetricFamily("ocpi_hub_platform_sent", "Requests the hub sent to it.", labels=names)
@@ -245,6 +253,8 @@ class Metrics(Collector):
             labels = (str(platform.id), str(platform))
             counts = self._platforms.get(platform.id, nothing)
             registered.add_metric(labels, float(platform.state == "registered"))
+            if platform.state == "registered":
+                online.add_metric(labels, float(platform.is_online))
             if counts.reachable is not None:
                 up.add_metric(labels, float(counts.reachable))
             received.add_metric(labels, counts.received)
@@ -253,7 +263,7 @@ class Metrics(Collector):
             if counts.last_seen:
                 seen.add_metric(labels, counts.last_seen)
             in_flight.add_metric(labels, self.in_flight_at(platform.id))
-        yield from (registered, up, received, sent, errors, seen, in_flight)
+        yield from (registered, online, up, received, sent, errors, seen, in_flight)
         yield from self._collect_lanes(table)
 
     def _collect_lanes(self, table: RoutingTable) -> Iterator[Metric]:

@@ -90,3 +90,25 @@ SELECT process.host, process.pid, work.progress, work.waiting, work.oldest_at, w
 FROM platform_work AS work
 LEFT JOIN hub_process AS process ON process.id = work.holder
 WHERE work.platform_id = $1;
+
+-- save_signs --
+-- How many seconds ago platforms were last seen, and last suspected to be gone; in one order of
+-- rows, lest two processes wait for each other.
+UPDATE platform_work AS work
+SET last_seen = greatest(work.last_seen, clock_timestamp() - make_interval(secs => saved.seen)),
+    suspected_at = greatest(work.suspected_at, clock_timestamp() - make_interval(secs => saved.suspected))
+FROM (
+    SELECT given.platform_id, given.seen, given.suspected
+    FROM unnest($1::integer[], $2::float8[], $3::float8[]) AS given (platform_id, seen, suspected)
+    JOIN platform_work AS locked ON locked.platform_id = given.platform_id
+    ORDER BY given.platform_id
+    FOR UPDATE OF locked
+) AS saved
+WHERE work.platform_id = saved.platform_id;
+
+-- signs --
+-- How many seconds ago each of these platforms was last seen, and last suspected to be gone, wherever that was.
+SELECT platform_id, extract(epoch FROM clock_timestamp() - last_seen)::float8 AS seen,
+    extract(epoch FROM clock_timestamp() - suspected_at)::float8 AS suspected
+FROM platform_work
+WHERE platform_id = ANY ($1::integer[]);

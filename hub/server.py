@@ -95,6 +95,7 @@ class Hub:
         self.metrics.table = lambda: self.live.table
         self.metrics.is_degraded = lambda: self.live.is_degraded
         self.metrics.open_connections = self.client.connections
+        self.metrics.checks = self.liveness.checks
         self.metrics.in_flight_at = self.client.in_flight
 
     @contextlib.asynccontextmanager

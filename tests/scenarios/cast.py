@@ -56,3 +56,8 @@ def module_of(received: Received) -> str:
         case [_, "credentials"]:
             return "credentials"
     return ""
+
+
+def messages_to(platform: SimulatedPlatform) -> list[Received]:
+    """Give what a platform received beside its configuration: the hub asks for versions when an answer stays away."""
+    return [received for received in platform.received if not module_of(received)]

@@ -20,7 +20,7 @@ from hub.simulator import Behaviour, Received, Reply, SimulatedPlatform, envelop
 from hub.simulator.objects import cdr, start_session, token
 from tests.hubs import HubOnTest, registered
 from tests.scenarios import expect
-from tests.scenarios.cast import p1, p2, p3, p4
+from tests.scenarios.cast import messages_to, p1, p2, p3, p4
 
 HTML = {"Content-Type": "text/html"}
 ONLY_AUTHORIZATION = {REQUEST_ID: None, CORRELATION_ID: None}
@@ -103,7 +103,7 @@ async def test_a_redirect_elsewhere_or_for_ever_is_not_followed(hub: HubOnTest, 
                 emsp.answer("GET", "tokens", "SENDER", Reply(308, b"<html>", HTML | {"Location": target}))
                 answer = await cpo.call("GET", "tokens", "SENDER", to="DE-TNM", headers=expect.IDS)
                 expect.refusal(answer, 4000, to="BE-BEC")
-                assert len(emsp.received) <= 2
+                assert len(messages_to(emsp)) <= 2
                 expect.untouched(other)
 
 

@@ -9,7 +9,7 @@ import pytest
 from hub.simulator import Reply, envelope
 from tests.hubs import HubOnTest, registered
 from tests.scenarios import expect
-from tests.scenarios.cast import p1, p3
+from tests.scenarios.cast import messages_to, p1, p3
 
 PUSH = {"method": "PUT", "module": "sessions", "interface": "RECEIVER", "path": "BE/BEC/101", "body": {"id": "101"}}
 HTML = {"Content-Type": "text/html"}
@@ -41,7 +41,7 @@ async def test_an_envelope_passes_with_its_http_status(hub: HubOnTest, subtests:
                 emsp.answer("PUT", "sessions", "RECEIVER", Reply(http_status, content))
                 answer = await cpo.call(**PUSH, to="DE-TNM", headers=expect.IDS)
                 expect.relayed(answer, to="BE-BEC", sender="DE-TNM", body=content, http_status=http_status)
-                assert len(emsp.received) == 1
+                assert len(messages_to(emsp)) == 1
 
 
 NO_ENVELOPES = [
@@ -78,7 +78,7 @@ async def test_anything_else_becomes_an_envelope_of_the_hubs(hub: HubOnTest, sub
                 answer = await cpo.call(**PUSH, to="DE-TNM", headers=expect.IDS)
                 expect.refusal(answer, status_code, to="BE-BEC", http_status=http_status)
                 assert b"<html" not in answer.body
-                assert len(emsp.received) == 1
+                assert len(messages_to(emsp)) == 1
 
 
 async def test_a_new_token_after_a_refusal_needs_no_restart(hub: HubOnTest) -> None:

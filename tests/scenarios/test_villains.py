@@ -20,7 +20,7 @@ from hypothesis import strategies as some
 from hub.simulator import Received, Reply, SimulatedPlatform, envelope
 from tests.hubs import HubOnTest, registered
 from tests.scenarios import expect
-from tests.scenarios.cast import EVERY_MODULE, p1, p3
+from tests.scenarios.cast import EVERY_MODULE, messages_to, p1, p3
 from tests.scenarios.villains import Script, hold, nothing_left, read_request, repeat, say, speak, villain
 from tests.waiting import until
 
@@ -223,7 +223,7 @@ async def test_a_full_receiver_is_503_while_authorizations_pass(start_hub: Start
         assert int(answer.headers["Retry-After"]) >= 1
         for _ in range(3):
             expect.envelope(await cpo.call("POST", "tokens", "SENDER", "1/authorize", to="DE-TNM"), 404, 2004)
-        assert len([received for received in emsp.received if received.method == "GET"]) == 2
+        assert len([received for received in messages_to(emsp) if received.method == "GET"]) == 2
         released.set()
         for answer in await asyncio.gather(*waiting):
             expect.envelope(answer)

@@ -1,14 +1,27 @@
-"""HubClientInfo: the Sender interface, and the push of every change to whoever has the Receiver interface."""
+"""HubClientInfo: the Sender interface, and the introduction of a new party before its first message."""
 
+import asyncio
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
-from config.ocpi import PartyID
+import asyncpg
+
+from config.ocpi import LIMIT, TOTAL_COUNT, PartyID
+from config.operations import CLIENT_INFO
 from config.settings import Settings
-from hub.database import Database
+from hub.database import Database, DatabaseAway
 from hub.live_table import LiveTable
 from hub.own_calls import OwnCalls
 from hub.processes import Processes
+from hub.telling import Telling, is_told
+from parties.client_info import ClientInfo, client_infos
 from parties.model import Platform
+from routing.paging import read_paging
+
+NEW_SECONDS = 5.0
+"""For how long others may still have to be told of a new party before its first message goes to them."""
+INTRODUCTION_SECONDS = 1.0
 
 
 class ClientInfos:
@@ -23,13 +36,71 @@ class ClientInfos:
         calls: OwnCalls,
     ) -> None:
         self._settings = settings
+        self._live = live
+        self._telling = Telling(settings, live, database, processes, calls)
+        self._members: frozenset[tuple[str, str, str]] | None = None
+        self._newcomers: dict[tuple[str, str], float] = {}
+        """Parties that have just come, and until when they are new in the event loop's time."""
+        self._introduced: set[tuple[int, tuple[str, str]]] = set()
+        live.on_loaded.append(self._look_for_newcomers)
 
     def list(self, viewer: Platform, raw_query: str) -> tuple[list[dict[str, Any]], dict[str, str]]:
         """Give a page of the ClientInfo a platform may see, and its paging headers. Raises InvalidParameters."""
-        raise NotImplementedError
+        maximum = self._settings.page_limit
+        paging = read_paging(raw_query, maximum)
+        begin, end = paging.date_from, paging.date_to
+        seen = [
+            info
+            for info in self._seen_by(viewer)
+            if (begin is None or info.updated >= begin) and (end is None or info.updated < end)
+        ]
+        page = seen[paging.offset : paging.offset + paging.limit]
+        headers = {TOTAL_COUNT: str(len(seen)), LIMIT: str(maximum)}
+        if paging.offset + len(page) < len(seen):
+            url = f"{self._settings.public_url}/ocpi/{viewer.version}/sender/{CLIENT_INFO}/"
+            headers["Link"] = f'<{url}?{paging.next_query(len(page))}>; rel="next"'
+        return [info.as_object() for info in page], headers
+
+    def _seen_by(self, viewer: Platform) -> Iterator[ClientInfo]:
+        table = self._live.table
+        return client_infos(viewer, table.platforms.values(), table.contracts)
 
     async def introduce(self, sender: PartyID, receiver: Platform) -> None:
         """Let a platform hear of a new party before that one's first message reaches it (T-023); a second at most."""
+        if not self._newcomers or sender.key not in self._newcomers:
+            return
+        meeting = (receiver.id, sender.key)
+        is_new = self._newcomers[sender.key] > asyncio.get_running_loop().time()
+        if is_new and meeting not in self._introduced and is_told(receiver):
+            await self._wait_until_told(receiver, sender)
+            self._introduced.add(meeting)
+
+    async def _wait_until_told(self, receiver: Platform, sender: PartyID) -> None:
+        seen = self._seen_by(receiver)
+        latest = max((info.last_updated for info in seen if info.party.key == sender.key), default=None)
+        if latest is None:
+            return
+        with contextlib.suppress(TimeoutError, DatabaseAway, asyncpg.PostgresError):
+            async with asyncio.timeout(INTRODUCTION_SECONDS):
+                while (until := await self._telling.reached(receiver.id)) is None or until < latest:
+                    await asyncio.sleep(0.02)
+
+    def _look_for_newcomers(self) -> None:
+        """See who has come with a new table, before anybody sends a message by it."""
+        before = self._members
+        self._members = frozenset(
+            role.key
+            for platform in self._live.table.platforms.values()
+            for role in platform.roles
+            if platform.takes_part(role)
+        )
+        now = asyncio.get_running_loop().time()
+        came = self._members - before if before is not None else frozenset()
+        self._newcomers = {key: until for key, until in self._newcomers.items() if until > now}
+        self._introduced = {meeting for meeting in self._introduced if meeting[1] in self._newcomers}
+        self._newcomers |= {key[:2]: now + NEW_SECONDS for key in came}
+        self._telling.look(at_once=bool(came))
 
     async def run(self) -> None:
         """Push changes until cancelled."""
+        await self._telling.run()

@@ -112,3 +112,23 @@ SELECT platform_id, extract(epoch FROM clock_timestamp() - last_seen)::float8 AS
     extract(epoch FROM clock_timestamp() - suspected_at)::float8 AS suspected
 FROM platform_work
 WHERE platform_id = ANY ($1::integer[]);
+
+-- told_until --
+-- Up to which change of ClientInfo a platform was told.
+SELECT told_until
+FROM platform_work
+WHERE platform_id = $1;
+
+-- save_told --
+-- How far telling platforms of changes of ClientInfo has come; rows in one order as well.
+UPDATE platform_work AS work
+SET told_until = saved.told_until
+FROM (
+    SELECT given.platform_id, given.told_until
+    FROM unnest($1::integer[], $2::timestamptz[]) AS given (platform_id, told_until)
+    JOIN platform_work AS locked ON locked.platform_id = given.platform_id
+    ORDER BY given.platform_id
+    FOR UPDATE OF locked
+) AS saved
+WHERE work.platform_id = saved.platform_id
+    AND (work.told_until IS NULL OR work.told_until < saved.told_until);

@@ -5,7 +5,7 @@ from base64 import b64encode
 from urllib.parse import parse_qsl
 
 from config.ocpi import CORRELATION_ID, FROM_COUNTRY, FROM_PARTY, InterfaceRole, PartyID
-from config.operations import HOSTS, INTERFACES
+from config.operations import CLIENT_INFO, HOSTS, INTERFACES
 from hub.simulator.messages import Received, read_party
 from hub.simulator.objects import Object
 from hub.simulator.requests import Request
@@ -28,6 +28,8 @@ class Identity:
     base_path: str
     _modules: tuple[tuple[str, InterfaceRole], ...] | None
     """None: those of its roles."""
+    _client_info: bool
+    """Whether it is told of ClientInfo, beside its other modules."""
     _port: int = 0
 
     @property
@@ -45,7 +47,8 @@ class Identity:
     @property
     def modules(self) -> tuple[tuple[str, InterfaceRole], ...]:
         """What its version details name beside credentials."""
-        return hosted_modules(*(role for _, role in self.roles)) if self._modules is None else self._modules
+        hosted = hosted_modules(*(role for _, role in self.roles)) if self._modules is None else self._modules
+        return (*hosted, (CLIENT_INFO, "RECEIVER")) if self._client_info else hosted
 
     def endpoint(self, module: str, interface: InterfaceRole = "SENDER", version: str | None = None) -> str:
         """Give the URL of a module's interface, as the version details have it."""

@@ -49,6 +49,7 @@ class SimulatedPlatform(Registrant):
         endpoint_suffix: str = "/",
         versions: Sequence[str] = ("2.2.1",),
         base_path: str = "/ocpi",
+        client_info: bool = False,
         on_received: Callable[[Received], None] | None = None,
     ) -> None:
         self.name = name
@@ -58,6 +59,7 @@ class SimulatedPlatform(Registrant):
         self.versions = list(versions)
         self.base_path = base_path
         self._modules = None if modules is None else tuple(modules)
+        self._client_info = client_info
         self.hub_endpoints = {}
 
         self.store = ObjectStore()

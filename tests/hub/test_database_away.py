@@ -344,3 +344,34 @@ async def test_a_mirror_that_ends_without_its_database_does_not_hold_up_the_hub(
         await mirror.close()
         assert mirror.pending == 1
     await server.start()
+
+
+async def test_who_goes_while_the_database_is_away_is_offline_and_told_of_once_it_is_back(
+    server: Server, own_url: str
+) -> None:
+    hub = HubOnTest(settings_for(own_url, silence=0.5))
+    await hub.start()
+    try:
+        async with (
+            SimulatedPlatform("Tnm", [("DE-TNM", "EMSP")], client_info=True) as emsp,
+            SimulatedPlatform("Bec", [("BE-BEC", "CPO")]) as cpo,
+        ):
+            await hub.register(emsp)
+            await hub.register(cpo)
+
+            def told(status: str) -> bool:
+                copies = emsp.store.copies["hubclientinfo"]
+                return [info["status"] for info in copies.values()] == [status]
+
+            await until(lambda: told("CONNECTED"), "it is told")
+            await server.stop()
+            await until(lambda: says(hub, 200, "degraded"), "the hub notices", seconds=5)
+            await cpo.stop()
+            answer = await emsp.call("GET", "locations", "SENDER", to="BE-BEC")
+            assert answer.status_code == 4003
+            await server.start()
+            await until(lambda: told("OFFLINE"), "it is told that the other is offline", seconds=20)
+            await cpo.start()
+            await until(lambda: told("CONNECTED"), "it is told that the other is back", seconds=20)
+    finally:
+        await hub.stop()

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,6 +11,7 @@ from config.ocpi import LIMIT, TOTAL_COUNT, PartyID, format_time
 from hub import telling
 from hub.simulator import Answer, Received, Reply, SimulatedPlatform, envelope
 from parties import store
+from parties.contracts import Rule, Selector
 from tests.hubs import HubOnTest, registered
 from tests.scenarios import expect
 from tests.scenarios.cast import p1, p2, p3, p4, p5
@@ -349,6 +350,49 @@ async def test_a_platform_that_has_no_receiver_interface_is_told_nothing(hub: Hu
     async with registered(hub, p1(), p3(client_info=True)) as (cpo, emsp):
         await told(emsp, BE_BEC_CPO="CONNECTED")
         assert cpo.received == []
+
+
+# Contracts
+
+
+async def add(hub: HubOnTest, *rules: Rule) -> list[int]:
+    async with hub.hub.database.changing() as connection:
+        added = await store.add_contracts(connection, rules)
+    await hub.hub.live.refresh()
+    return [rule.id or 0 for rule in added]
+
+
+def a_rule(sender: str, receiver: str, **fields: Any) -> Rule:
+    return Rule(Selector.parse(sender), Selector.parse(receiver), "*", allowed=True, **fields)
+
+
+async def test_who_has_no_contract_is_planned_and_each_change_of_it_is_told(start_hub: StartHub) -> None:
+    """T-091: to this viewer alone."""
+    hub = await start_hub(network="closed")
+    async with registered(hub, p3(client_info=True), p4(client_info=True), p1()) as (emsp, other, _):
+        await told(emsp, BE_BEC_CPO="PLANNED")
+        ids = await add(hub, a_rule("DE-TNM", "BE-BEC"))
+        await told(emsp, BE_BEC_CPO="CONNECTED")
+        async with hub.hub.database.changing() as connection:
+            await store.remove_contracts(connection, ids)
+        await hub.hub.live.refresh()
+        await told(emsp, BE_BEC_CPO="PLANNED")
+        assert [status for _, status in statuses(emsp)] == ["PLANNED", "CONNECTED", "PLANNED"]
+        assert copies(other) == {"BE-BEC:CPO": "PLANNED"}
+        listed = (await read(emsp)).data
+        assert listed == [pushes(emsp)[-1].json]
+
+
+async def test_a_contract_that_begins_and_ends_by_itself_is_told(start_hub: StartHub) -> None:
+    hub = await start_hub(network="closed")
+    async with registered(hub, p3(client_info=True), p1(), p2()) as (emsp, *_):
+        await told(emsp, BE_BEC_CPO="PLANNED", NL_ALF_CPO="PLANNED")
+        begin = datetime.now(UTC) + timedelta(seconds=0.5)
+        await add(hub, a_rule("DE-TNM", "BE-BEC", valid_from=begin, valid_until=begin + timedelta(seconds=1)))
+        # What changes in between does not hide what began before it was noticed.
+        await suspend(hub, "NL-ALF")
+        await told(emsp, BE_BEC_CPO="CONNECTED", NL_ALF_CPO="SUSPENDED")
+        await told(emsp, BE_BEC_CPO="PLANNED")
 
 
 # Several hubs

@@ -1,7 +1,7 @@
 """How a simulated platform calls the hub, with the hub's token and OCPI's headers."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from io import BytesIO
 from typing import Any, Final
 from uuid import uuid4
@@ -39,6 +39,8 @@ class Caller(Identity):
     hub_token: str | None = None
     """What this platform sends to the hub."""
     hub_endpoints: Endpoints
+    via: Callable[[str], str] | None = None
+    """Gives where a URL is really called, as a load balancer in front of several hubs would; None: there itself."""
     _session: aiohttp.ClientSession | None = None
 
     async def call(
@@ -105,7 +107,7 @@ class Caller(Identity):
             raise RuntimeError(f"{self.name} is not started.")
         loop = asyncio.get_running_loop()
         begin = loop.time()
-        target = URL(url, encoded=True)
+        target = URL(self.via(url) if self.via else url, encoded=True)
         # aiohttp warns of large bodies that are bytes.
         data = BytesIO(body) if body is not None and len(body) > _LARGE_BODY else body
         async with self._session.request(method, target, headers=headers, data=data, allow_redirects=False) as response:

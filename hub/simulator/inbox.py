@@ -7,16 +7,19 @@ from hub.simulator.messages import Received
 
 
 class Inbox:
-    """Every request that a platform received, in order."""
+    """Every request that a platform received, in order; or only the last ones, for a platform that runs long."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, keep: int | None = None) -> None:
         self.received: list[Received] = []
         self._name = name
+        self._keep = keep
         self._arrived = asyncio.Event()
 
     def record(self, received: Received) -> None:
         """Keep a request and wake those who wait for it."""
         self.received.append(received)
+        if self._keep is not None and len(self.received) > 2 * self._keep:
+            del self.received[: len(self.received) - self._keep]
         arrived, self._arrived = self._arrived, asyncio.Event()
         arrived.set()
 

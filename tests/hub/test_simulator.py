@@ -370,6 +370,26 @@ async def test_on_received_sees_every_request(cpo: SimulatedPlatform) -> None:
     assert seen == ["/ocpi/versions", "/ocpi/2.2.1", "/ocpi/2.2.1/credentials/"]
 
 
+async def test_a_long_run_keeps_the_last_of_what_was_received(cpo: SimulatedPlatform) -> None:
+    async with SimulatedPlatform("Tnm", [TNM], keep=3) as emsp:
+        assert (await cpo.register_at(emsp.versions_url, emsp.offer_token_a())).is_success
+        for number in range(20):
+            await cpo.call(
+                "PUT", "sessions", "RECEIVER", f"BE/BEC/S{number}", body=ocpi.session("BE-BEC", f"S{number}")
+            )
+            assert emsp.received[-1].path.endswith(f"/S{number}")
+            assert len(emsp.received) <= 6
+        assert (await emsp.wait_for(lambda received: received.path.endswith("/S18"))).json["id"] == "S18"
+
+
+async def test_calls_go_where_a_load_balancer_sends_them(cpo: SimulatedPlatform, emsp: SimulatedPlatform) -> None:
+    cpo.hub_endpoints = {key: url.replace(emsp.origin, "http://hub.invalid") for key, url in cpo.hub_endpoints.items()}
+    cpo.via = lambda url: url.replace("http://hub.invalid", emsp.origin)
+    answer = await cpo.call("GET", "tokens", "SENDER", query="limit=1")
+    assert answer.is_success
+    assert emsp.received[-1].path.endswith("?limit=1")
+
+
 async def test_repr_tells_the_state(cpo: SimulatedPlatform) -> None:
     assert repr(cpo) == f"<SimulatedPlatform Bec BE-BEC: {cpo.origin}>"
     assert repr(SimulatedPlatform("Tnm", [TNM])) == "<SimulatedPlatform Tnm DE-TNM: stopped>"

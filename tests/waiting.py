@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 
-async def until(condition: Callable[[], Any], what: str = "", *, seconds: float = 5.0) -> Any:
+async def until(condition: Callable[[], Any], what: str = "", *, seconds: float = 20.0) -> Any:
     """Wait until a condition, plain or asynchronous, gives something true, and give that."""
     try:
         async with asyncio.timeout(seconds):

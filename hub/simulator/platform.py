@@ -135,7 +135,7 @@ class SimulatedPlatform(Registrant):
     async def wait_for(
         self,
         wanted: Callable[[Received], bool] | int = 1,
-        timeout: float = 5.0,  # noqa: ASYNC109
+        timeout: float = 20.0,  # noqa: ASYNC109
     ) -> Received:
         """Give the first request for which `wanted` is true, or the `wanted`th one; at once if it has arrived already.
 

@@ -7,17 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from config.ocpi import ROLES, ConnectionStatus, OCPIError, PartyID, format_time
+from config.ocpi import ROLES, ConnectionStatus, OCPIError, PartyID
 from hub.cli import JSON, fail, print_json, run_async, settings
-from hub.cli_print import print_table, printable
+from hub.cli_print import print_table
+from hub.cli_show import platform_json, print_platform, show_json
 from parties.model import Platform, Role, origin_of
 from parties.tokens import Secret
 
 if TYPE_CHECKING:
     from hub.handshake import Caller
     from hub.members import Members
-    from parties.pulls import Pull
-    from routing.pulling import SenderList
 
 party_app = typer.Typer(help="Members: invite, connect, list, suspend, remove, and so on.", no_args_is_help=True)
 
@@ -169,7 +168,7 @@ def connect(
                 roles = list(claimed)
             platform = await members.connect(found, secret, roles, caller, tell, name)
         if as_json:
-            print_json(_platform_json(platform))
+            print_json(platform_json(platform))
 
     _run(work)
 
@@ -205,37 +204,21 @@ def list_parties(as_json: JSON = False) -> None:
 
 @party_app.command()
 def show(party: PartyArgument, as_json: JSON = False) -> None:
-    """Show a party's platform: its roles, endpoints and switches."""
+    """Show a party's platform: its roles, endpoints, switches, broadcasts to it and readings of its lists."""
     wanted, role = _party(party)
 
-    async def work() -> None:
+    async def look() -> None:
         async with _members() as members:
             platform = await members.platform_of(wanted, role)
             pulls = await members.pulls(platform)
-        reads = platform.switches.pull and settings().pulls
-        shown = _platform_json(platform) | {"pulls": [_pull_json(*each, reads=reads) for each in pulls]}
+            work = await members.work(platform)
+        shown = show_json(platform, pulls, work, reads=platform.switches.pull and settings().pulls)
         if as_json:
             print_json(shown)
-            return
-        typer.echo(f"Platform {platform.id}  {platform.name}")
-        typer.echo(f"  State      {platform.state}{', OCPI ' + platform.version if platform.version else ''}")
-        typer.echo(f"  Versions   {platform.versions_url or '-'}")
-        typer.echo(f"  Tokens     sent {'in Base64' if platform.sends_base64 else 'raw'} ({platform.switches.token})")
-        typer.echo("  Parties")
-        for each in platform.roles:
-            typer.echo(f"    {each.party!s:<8} {each.role:<6} {platform.status_of(each).value}")
-        typer.echo("  Endpoints")
-        for (module, interface), url in sorted(platform.endpoints.items()):
-            typer.echo(f"    {module:<18} {interface:<9} {url}")
-        typer.echo("  Switches")
-        for key, value in shown["switches"].items():
-            typer.echo(f"    {key}={value}")
-        if shown["pulls"]:
-            typer.echo("  Pulls")
-        for pull in shown["pulls"]:
-            typer.echo(f"    {_pull_line(pull)}")
+        else:
+            print_platform(shown)
 
-    _run(work)
+    _run(look)
 
 
 @party_app.command()
@@ -278,7 +261,7 @@ def _suspend(text: str, *, suspended: bool, as_json: bool) -> None:
         async with _members() as members:
             await members.suspend(party, role, suspended=suspended)
             if as_json:
-                print_json([_platform_json(each) for each in await members.platforms() if party.key in each.party_keys])
+                print_json([platform_json(each) for each in await members.platforms() if party.key in each.party_keys])
             else:
                 typer.echo(f"{text} is {'suspended' if suspended else 'taking part again'}.")
 
@@ -315,7 +298,7 @@ def rotate(party: PartyArgument, yes: YesOption = False, as_json: JSON = False) 
             _confirm(platform, "Rotate the tokens", yes)
             await members.rotate(platform, caller, tell)
             if as_json:
-                print_json(_platform_json(await members.platform_of(wanted, role)))
+                print_json(platform_json(await members.platform_of(wanted, role)))
 
     _run(work)
 
@@ -400,7 +383,7 @@ def _status(platform: Platform, key: tuple[str, str]) -> str:
 async def _tell(members: "Members", platform_id: int, as_json: bool, text: str) -> None:
     """Say what was done, or show the platform as it is now."""
     if as_json:
-        print_json(next(_platform_json(each) for each in await members.platforms() if each.id == platform_id))
+        print_json(next(platform_json(each) for each in await members.platforms() if each.id == platform_id))
     else:
         typer.echo(text)
 
@@ -415,62 +398,6 @@ def _confirm(platform: Platform, what: str, yes: bool) -> None:
         raise fail("This hits several parties; say --yes if that is meant.")
     if not typer.confirm(f"{what} for all of them?"):
         raise typer.Exit(1)
-
-
-def _platform_json(platform: Platform) -> dict[str, Any]:
-    switches = platform.switches
-    return {
-        "platform": platform.id,
-        "name": platform.name,
-        "state": platform.state,
-        "version": platform.version,
-        "versions_url": platform.versions_url,
-        "token_form": "base64" if platform.sends_base64 else "raw",
-        "parties": [
-            {"party": str(role.party), "role": role.role, "status": platform.status_of(role).value}
-            for role in platform.roles
-        ],
-        "endpoints": [
-            {"module": module, "interface": interface, "url": url}
-            for (module, interface), url in sorted(platform.endpoints.items())
-        ],
-        "switches": {
-            "token": switches.token,
-            "foreign_owner": _on_off(switches.foreign_owner),
-            "pull": _on_off(switches.pull),
-            "catch_up": _on_off(switches.catch_up),
-            "owner_as_sender": _on_off(switches.owner_as_sender),
-            "origins": ",".join(switches.origins),
-            **{f"endpoint.{name.replace(':', '.')}": url for name, url in switches.endpoints.items()},
-        },
-    }
-
-
-def _pull_json(listed: "SenderList", pull: "Pull", *, reads: bool) -> dict[str, Any]:
-    return {
-        "party": str(listed.party),
-        "module": listed.module,
-        "state": pull.state if reads else "off",
-        "objects": pull.objects,
-        "total": pull.total,
-        "finished_at": format_time(pull.finished_at) if pull.finished_at else None,
-        "due_at": format_time(pull.due_at) if pull.due_at and reads else None,
-        "problem": pull.problem,
-    }
-
-
-def _pull_line(pull: dict[str, Any]) -> str:
-    number = str(pull["objects"]) if pull["total"] is None else f"{pull['objects']}/{pull['total']}"
-    line = f"{pull['party']:<8} {pull['module']:<10} {pull['state']:<8} {number:>12}"
-    if pull["finished_at"]:
-        line += f"  read {pull['finished_at']}"
-    if pull["due_at"] and pull["state"] in ("done", "failed"):
-        line += f"  next {pull['due_at']}"
-    return f"{line}  {printable(pull['problem'])}" if pull["problem"] else line
-
-
-def _on_off(is_on: bool) -> str:
-    return "on" if is_on else "off"
 
 
 def _step(text: str) -> None:

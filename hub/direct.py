@@ -108,7 +108,8 @@ class Relay:
         """
         operation, settings = message.operation, self._settings
         trace.receiver_platform_id = route.platform.id
-        await self._client_infos.introduce(route.sender, route.platform)
+        with Waiting(trace):
+            await self._client_infos.introduce(route.sender, route.platform)
         if body is None:
             body = await self.read_body(request, message, trace)
         pushed = body

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
 from typing import Any
 
+import asyncpg
 import orjson
 
 from config.ocpi import AUTHORIZATION, EndpointsMissing, InvalidParameters, OCPIError, PartnerUnusable, PartyID
@@ -80,6 +81,11 @@ class Members:
             known = await read_pulls(connection, platform.id)
         listed = lists_of(platform, lambda module: self.settings.retention.get(module) != 0)
         return [(each, known.get(each.key, Pull())) for each in listed]
+
+    async def work(self, platform: Platform) -> asyncpg.Record | None:
+        """Give what the hub does for a platform and how far it is; None before its registration."""
+        async with self._database.connection() as connection:
+            return await connection.fetchrow(store.queries("hub")["work"], platform.id)
 
     async def invite(self, roles: Sequence[Role], name: str | None = None) -> Invitation:
         """Make a CREDENTIALS_TOKEN_A for these parties and roles, and for no others (R-061)."""

@@ -35,7 +35,7 @@ from hub.listener import free_ports
 from hub.members import Members
 from hub.simulator import Answer, SimulatedPlatform
 from parties.model import Role
-from tests.bench.__main__ import FOLDER, process, wait_for_port
+from tests.bench.__main__ import FOLDER, cpu_seconds, process, wait_for_port
 from tests.bench.fill_mirror import fill_shown, find_owners
 
 OWNERS = [f"NL-C{number:02}" for number in range(10)]
@@ -51,6 +51,8 @@ class Figures:
     """What was measured."""
 
     milliseconds: dict[str, list[float]] = field(default_factory=dict)
+    cpu: dict[str, float] = field(default_factory=dict)
+    """Of the hub for each page, in milliseconds: what a busy machine does not change."""
     memory: dict[str, float] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
     size: float = 0.0
@@ -85,6 +87,7 @@ class Lists:
         """Follow Link to the end; a twentieth of the pages at each place makes a figure."""
         times: list[float] = []
         seen: list[int] = []
+        cpu_before = cpu_seconds(self._hub)
         with Progress(console=self._console, transient=True) as progress:
             task = progress.add_task(f"Following Link, {name}", total=total)
             url: str | None = asking.hub_endpoints["locations", "SENDER"] + f"?limit=100{query}"
@@ -103,6 +106,7 @@ class Lists:
         places = {"start": times[:share], "middle": times[middle : middle + share], "end": times[-share:]}
         for place, found in places.items():
             self._figures.milliseconds[f"{name}: {place}"] = found
+        self._figures.cpu[name] = (cpu_seconds(self._hub) - cpu_before) / len(times) * 1000
         self._figures.memory[f"after {name}"] = self._hub.memory_info().rss / 1e6
 
 
@@ -186,9 +190,11 @@ def report(console: Console, figures: Figures, number: int) -> None:
         cells = (statistics.median(ordered), ordered[0], ordered[int(len(ordered) * 0.95)], ordered[-1])
         table.add_row(name, *(f"{value:.1f}" for value in cells), str(len(values)))
     console.print(table)
+    cpu = ", ".join(f"{name} {value:.1f} ms" for name, value in figures.cpu.items())
     memory = ", ".join(f"{name} {value:.0f} MB" for name, value in figures.memory.items())
     console.print(
         f"{number:,} locations, {figures.size / 1e9:.1f} GB with their indexes; the hub's memory: {memory}.\n"
+        f"The hub's CPU for a page: {cpu}.\n"
         f"{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}."
     )
     for failure in figures.failures[:10]:
@@ -198,6 +204,7 @@ def report(console: Console, figures: Figures, number: int) -> None:
         "machine": platform.platform(),
         "locations": number,
         "milliseconds": {name: sorted(values) for name, values in figures.milliseconds.items()},
+        "cpu_milliseconds": figures.cpu,
         "memory_mb": figures.memory,
         "failures": figures.failures,
     }

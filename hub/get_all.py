@@ -88,7 +88,7 @@ class MergedLists:
         if len(found) > 1:
             # T-063: an id is its owner's alone.
             raise InvalidParameters(
-                f"{len(found)} parties have a location with this id: name the one you mean in the OCPI-to headers."
+                "More than one party has a location with this id: name the one you mean in the OCPI-to headers."
             )
         object_or_part = find_part(found[0], tuple(part)) if found else None
         if object_or_part is None:

@@ -1,9 +1,12 @@
 """Reading the mirror in pages: the whole list once, in order, in the same time wherever the page is."""
 
-from collections.abc import Set
+import asyncio
+from collections.abc import AsyncIterator, Set
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
+from config.ocpi import Overloaded
 from hub.database import Database
 from hub.mirror.forms import read_body
 from parties.store import Connection, queries
@@ -11,6 +14,11 @@ from routing.paging import Paging
 
 PAGE_BYTES = 8 * 1024 * 1024
 """A page ends early behind so many bytes: what a page costs in memory does not depend on what owners share."""
+
+PLACES = 4
+"""Pages read at a time: whoever reads a long list must not take every connection from those that push."""
+WAIT_SECONDS = 5.0
+"""How long a request waits for such a place."""
 
 _statements = partial(queries, __package__, "pages.sql")
 
@@ -49,13 +57,15 @@ class Pages:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._places = asyncio.Semaphore(PLACES)
 
     async def page(self, module: str, addressee: str, visible: Set[str], paging: Paging) -> Page:
-        """Give a page of the objects of these owners (folded), as of one moment. Raises DatabaseAway.
+        """Give a page of the objects of these owners (folded), as of one moment. Raises DatabaseAway, Overloaded.
 
         `addressee` is the folded party that sessions and CDRs are for; empty for what is for the network.
         """
         async with (
+            self._place(),
             self._database.connection() as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
@@ -64,10 +74,22 @@ class Pages:
             return await _read_page(connection, module, addressee, visible, paging)
 
     async def same_id(self, module: str, object_key: str, visible: Set[str]) -> list[bytes]:
-        """Give the network objects with this folded id, one of each owner. Raises DatabaseAway."""
-        async with self._database.connection() as connection:
-            rows = await connection.fetch(_statements()["same_id"], module, object_key)
-        return [read_body(row) for row in rows if row["owner"] in visible]
+        """Give the network object with this folded id, or two of those that have it. Raises as `page` does."""
+        async with self._place(), self._database.connection() as connection:
+            rows = await connection.fetch(_statements()["same_id"], module, object_key, list(visible))
+        return [read_body(row) for row in rows]
+
+    @asynccontextmanager
+    async def _place(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(WAIT_SECONDS):
+                await self._places.acquire()
+        except TimeoutError as exc:
+            raise Overloaded("Too many lists are being read at this hub; try again shortly.") from exc
+        try:
+            yield
+        finally:
+            self._places.release()
 
 
 async def _read_page(connection: Connection, module: str, addressee: str, visible: Set[str], paging: Paging) -> Page:

@@ -74,7 +74,7 @@ WHERE bytes_before < $4
 ORDER BY position;
 
 -- same_id --
--- The listed network objects of one id, with their changed parts.
+-- The listed network objects of one id and some owners, two at most, with their changed parts.
 SELECT owner, body, part.keys AS part_keys, part.bodies AS part_bodies
 FROM mirror_object
 LEFT JOIN LATERAL (
@@ -83,4 +83,5 @@ LEFT JOIN LATERAL (
     WHERE mirror_part.module = mirror_object.module AND mirror_part.owner = mirror_object.owner
         AND mirror_part.object_key = mirror_object.object_key AND mirror_part.addressee = ''
 ) AS part ON true
-WHERE module = $1 AND object_key = $2 AND addressee = '' AND position IS NOT NULL;
+WHERE module = $1 AND object_key = $2 AND addressee = '' AND position IS NOT NULL AND owner = ANY ($3)
+LIMIT 2;

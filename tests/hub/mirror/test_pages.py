@@ -4,11 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
+import asyncpg
 import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from config.ocpi import Overloaded
 from hub.database import Database
 from hub.mirror import pages
 from hub.mirror.pages import Pages
@@ -168,3 +170,21 @@ async def test_nobody_sees_what_was_shared_while_the_page_was_read(reading: Read
     for number in range(20):
         page, _ = await asyncio.gather(reading.page("limit=100"), reading.write("put", (HIDDEN, f"L{number}"), BEGIN))
         assert page[0] == [("BE-BEC", "L1")]
+
+
+async def test_who_reads_long_lists_does_not_take_every_connection(
+    reading: Reading, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond some pages at a time, a request waits, and is told to try again later."""
+    monkeypatch.setattr(pages, "WAIT_SECONDS", 0.05)
+    await reading.write("put", ("BE-BEC", "L1"))
+    other = await asyncpg.connect(database_url)
+    async with other.transaction():
+        await other.execute("LOCK mirror_count")
+        waiting = [asyncio.create_task(reading.page("limit=1")) for _ in range(pages.PLACES)]
+        await asyncio.sleep(0)  # each has begun, and taken its place
+        with pytest.raises(Overloaded):
+            await reading.page("limit=1")
+    await other.close()
+    assert [page[0] for page in await asyncio.gather(*waiting)] == [[("BE-BEC", "L1")]] * pages.PLACES
+    assert (await reading.page("limit=1"))[1] == 1

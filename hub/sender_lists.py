@@ -23,8 +23,6 @@ CHUNK = 100
 CHUNK_BYTES = 512 * 1024
 PAUSE_SECONDS = 0.1
 """Least pause between two pages; it is longer where a page took longer."""
-ANSWER_IDLE_TIMEOUTS = 10
-"""How many idle timeouts an answer may take in all, which only one that drips on purpose can reach."""
 _SILENT = (http.ConnectFailed, http.NoAnswer, http.ClosedUnanswered)
 
 
@@ -125,16 +123,15 @@ class SenderLists:
         settings = self._settings
         async with self._asking.setdefault(platform.id, asyncio.Lock()):
             try:
-                async with asyncio.timeout(settings.forward_timeout + ANSWER_IDLE_TIMEOUTS * settings.idle_timeout):
-                    answer = await self._calls.call(
-                        platform,
-                        "GET",
-                        url,
-                        sender=self._hub,
-                        receiver=party,
-                        timeout=settings.forward_timeout,
-                        limit=settings.max_body,
-                    )
+                answer = await self._calls.call(
+                    platform,
+                    "GET",
+                    url,
+                    sender=self._hub,
+                    receiver=party,
+                    timeout=settings.forward_timeout,
+                    limit=settings.max_body,
+                )
             except PassedOver as exc:
                 raise Busy(settings.breaker_time) from exc
             except http.Saturated as exc:
@@ -144,8 +141,6 @@ class SenderLists:
             except http.ClientError as exc:
                 is_silence = isinstance(exc, _SILENT)
                 raise ReadFailed(f"It could not be read: {_explain(exc)}", is_silence=is_silence) from exc
-            except TimeoutError as exc:
-                raise ReadFailed("The answer came too slowly.") from exc
             except ValueError as exc:
                 raise ReadFailed("The URL of a page has something in it that cannot be sent.") from exc
         if not answer.is_success:
@@ -206,7 +201,7 @@ def _explain(exc: http.ClientError) -> str:
         case http.ClosedUnanswered():
             return "it closed the connection without an answer."
         case http.BodyBroken():
-            return "its answer broke off."
+            return "its answer broke off, or came too slowly."
         case http.AnswerBroken():
             return "what it answered is no HTTP."
     return str(exc) or type(exc).__name__

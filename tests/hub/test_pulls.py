@@ -613,7 +613,7 @@ async def test_a_page_that_is_too_large_is_not_taken(start_hub: StartHub, cpo: S
 async def test_a_body_that_drips_is_given_up(
     start_hub: StartHub, cpo: SimulatedPlatform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hub.sender_lists.ANSWER_IDLE_TIMEOUTS", 0.1)
+    monkeypatch.setattr("hub.own_calls.BODY_SECONDS", 0.2)
     hub = await start_hub(pulls=True, forward_timeout=0.3)
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n"
     async with member(hub, p1(modules=[("tariffs", "SENDER")])):

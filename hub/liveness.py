@@ -14,7 +14,7 @@ import structlog
 
 from config.ocpi import OCPIError
 from config.settings import Settings
-from hub.client import ClientError
+from hub.client import ClientError, Saturated
 from hub.database import Database, DatabaseAway
 from hub.live_table import LiveTable
 from hub.own_calls import OwnAnswer, OwnCalls, PassedOver
@@ -25,10 +25,13 @@ from parties.registration import read_data, read_versions
 from parties.store import queries
 
 CHECK_SECONDS = 5.0
-IN_FLIGHT = 16
+"""Longest time that a check may take, and that lies between a failed one and the next."""
+IN_FLIGHT = 64
 PROBE_SECONDS = 1.5
+"""Between two checks of a platform that is OFFLINE, at first."""
 PROBE_MAX_SECONDS = 30.0
 SUSPICION_SECONDS = 1.0
+"""How often a platform is suspected at most."""
 _ANSWER_MAX = 1024 * 1024
 
 Outcome = Literal["alive", "unusable", "token_refused", "no_answer"]
@@ -61,7 +64,8 @@ class Liveness:
         """When a platform may be checked again."""
         self._checking: set[int] = set()
         self._returning: set[int] = set()
-        self._slots = asyncio.Semaphore(IN_FLIGHT)
+        self._slots = {is_online: asyncio.Semaphore(IN_FLIGHT) for is_online in (True, False)}
+        """Apart for those that are OFFLINE: waiting for the dead must not hold up the checks of the others."""
         self._look = asyncio.Event()
         self._save = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -163,6 +167,8 @@ class Liveness:
                 if platform is None:
                     return
                 outcome = await self._ask(platform)
+                if outcome is None:
+                    return
                 self.checks[outcome] += 1
                 if outcome == "alive":
                     self.seen(platform_id)
@@ -178,12 +184,12 @@ class Liveness:
             self._checking.discard(platform_id)
             self._not_before[platform_id] = time.monotonic() + self._pause(platform_id)
 
-    async def _ask(self, platform: Platform) -> Outcome:
-        """GET a platform's versions with its token, without routing headers (R-214)."""
+    async def _ask(self, platform: Platform) -> Outcome | None:
+        """GET a platform's versions with its token, without routing headers (R-214); None: it could not be asked."""
         assert platform.versions_url is not None
-        seconds = min(CHECK_SECONDS, self._silence)
+        seconds = min(CHECK_SECONDS, max(self._silence, 1.0))
         try:
-            async with self._slots, asyncio.timeout(seconds):
+            async with self._slots[platform.is_online], asyncio.timeout(seconds):
                 answer = await self._calls.call(
                     platform,
                     "GET",
@@ -193,16 +199,19 @@ class Liveness:
                     is_sign=False,
                     limit=_ANSWER_MAX,
                 )
-        except (ClientError, TimeoutError, PassedOver, ValueError):
+        except (Saturated, PassedOver):
+            return None
+        except (ClientError, TimeoutError, ValueError):
             return "no_answer"
         if answer.http_status in (401, 403):
-            log.error(
-                "a platform refuses the hub's credentials token",
-                action="token_refused",
-                platform=platform.id,
-                name=str(platform),
-                http_status=answer.http_status,
-            )
+            if platform.is_online:  # later it has been said
+                log.error(
+                    "a platform refuses the hub's credentials token",
+                    action="token_refused",
+                    platform=platform.id,
+                    name=str(platform),
+                    http_status=answer.http_status,
+                )
             return "token_refused"
         return "alive" if lists_versions(answer) else "unusable"
 

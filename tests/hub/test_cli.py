@@ -200,7 +200,11 @@ async def test_members_are_shown_for_scripts(beside: Run, emsp: SimulatedPlatfor
     await hub.invite("FR-NEW:CPO")
     shown, routed = await asyncio.gather(beside("party", "show", "de-tnm", "--json"), beside("routes", "--json"))
     endpoints = sorted([("credentials", "SENDER"), *emsp.modules])
-    assert assert_done(shown).json == {
+    found = assert_done(shown).json
+    broadcasts = found.pop("broadcasts")
+    assert {"waiting", "delivered", "failed", "skipped", "by", "last_seen"} <= broadcasts.keys()
+    assert (broadcasts["waiting"], broadcasts["delivered"]) == (0, 0)
+    assert found == {
         "platform": 1,
         "name": "Tnm",
         "state": "registered",

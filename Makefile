@@ -1,5 +1,5 @@
 # Everything a newcomer types. Each target sets up what it needs in .venv first.
-.PHONY: help demo test check format lint types imports bench lock clean
+.PHONY: help demo test check format lint types imports bench bench-forward soak lock clean
 .DEFAULT_GOAL := help
 
 # The first Python that is new enough, unless PYTHON=... names one.
@@ -9,7 +9,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 help:  ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -e 's/:.*## /\t/' | awk -F '\t' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -e 's/:.*## /\t/' | awk -F '\t' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 $(READY): requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed and was not found; name it with: make PYTHON=/path/to/python3"; exit 1; }
@@ -39,8 +39,17 @@ types: $(READY)  ## Check types (mypy strict)
 imports: $(READY)  ## Check which room imports which
 	@$(BIN)/lint-imports --no-cache
 
-bench: $(READY)  ## Compare the hub's CPU per request with a bare aiohttp proxy's
+bench: $(READY)  ## Measure forwarding, the mirror, GET all and contracts (some ten minutes)
+	@$(BIN)/python -m tests.bench
+	@$(BIN)/python -m tests.bench.mirror_intake
+	@$(BIN)/python -m tests.bench.get_all --locations 1000000
+	@$(BIN)/python -m tests.bench.contracts
+
+bench-forward: $(READY)  ## Compare the hub's CPU per forwarded request with a bare aiohttp proxy's
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+soak: $(READY)  ## Disturb two hubs and 50 platforms for minutes, and compare everything (ARGS="--minutes 5")
+	@$(BIN)/python -m tests.soak $(ARGS)
 
 lock:  ## Write requirements.lock anew from pyproject.toml (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \

@@ -12,7 +12,12 @@ from config.settings import Settings
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 PARTY_COMMANDS = ("invite", "connect", "list", "show", "allow", "suspend", "resume", "remove", "rotate", "set")
-COMMANDS = ("serve", "demo", "config show", "routes", *(f"party {name}" for name in PARTY_COMMANDS))
+CONTRACT_COMMANDS = ("add", "remove", "list", "export", "import", "check")
+COMMANDS = (
+    *("serve", "demo", "config show", "routes"),
+    *(f"party {name}" for name in PARTY_COMMANDS),
+    *(f"contract {name}" for name in CONTRACT_COMMANDS),
+)
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)
@@ -41,6 +46,6 @@ def test_every_command_explains_itself(command: str) -> None:
     assert "Usage" in run.stdout
 
 
-@pytest.mark.parametrize("target", sorted(set(re.findall(r"\bmake ([a-z]+)\b", README))))
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"\bmake ([a-z]+(?:-[a-z]+)*)\b", README))))
 def test_every_make_target_named_is_there(target: str) -> None:
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)

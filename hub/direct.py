@@ -197,7 +197,7 @@ class Relay:
             return Body()
         hold = settings.held_body
         if operation.mirrors == "object":
-            hold = max(hold, settings.shared_body)
+            hold = min(max(hold, settings.shared_body), settings.max_body)
         body = await read_body(request, hold=hold, maximum=settings.max_body, idle_seconds=settings.idle_timeout)
         if not body.held and operation.body == "optional":
             return body  # authorize may come without (T-044)

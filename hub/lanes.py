@@ -75,7 +75,9 @@ class Lanes:
         self._database = database
         self._mirror = mirror
         self._processes = processes
+        self._calls = calls
         self._metrics = metrics
+        self._offline: set[int] = set()
         self._deliveries = Deliveries(live, mirror, calls, request_log, hub)
         self._lanes: dict[int, Lane] = {}
         self._feed: Feed | None = None
@@ -190,6 +192,12 @@ class Lanes:
 
     def _on_table(self) -> None:
         """Look at every lane again: a platform that came back may have something to catch up with."""
+        platforms = self._live.table.platforms.values()
+        offline = {platform.id for platform in platforms if not platform.is_online}
+        for platform_id in self._offline - offline:
+            self._rests.pop(platform_id, None)
+            self._spawn(self._calls.trust(platform_id))
+        self._offline = offline
         for lane in self._lanes.values():
             self._stir(lane)
 

@@ -68,6 +68,11 @@ CREATE TABLE platform_work (
     suspected_at    timestamptz,
     told_until      timestamptz
 ) WITH (fillfactor = 50);
+-- Those that registered before have work to be done for them too.
+INSERT INTO platform_work (platform_id, progress)
+SELECT id, 0
+FROM platform
+WHERE state = 'registered';
 COMMENT ON TABLE platform_work IS 'what exactly one process does for a platform at a time, and how far it has come';
 COMMENT ON COLUMN platform_work.holder IS 'the hub_process that does it; free when that one was not seen for seconds';
 COMMENT ON COLUMN platform_work.progress IS 'the last broadcast that its lane is done with; NULL before the first';

@@ -189,3 +189,27 @@ async def test_without_the_database_a_broadcast_is_refused_and_direct_requests_g
         answer = await cpo.call("PUT", "locations", "RECEIVER", "BE/BEC/L1", to="DE-TNM", body=body)
         expect.envelope(answer, 201)
         assert len(emsp.received) == 1
+
+
+async def test_a_platform_that_is_back_gets_the_next_broadcast_whatever_its_breaker_remembers(
+    database_url: str,
+) -> None:
+    hub = HubOnTest(settings_for(database_url, breaker_time=600, silence=1))
+    await hub.start()
+    try:
+        async with registered(hub, p1(), p3()) as (cpo, emsp):
+            emsp_id = (await platform_of(hub, emsp)).id
+
+            def is_online() -> bool:
+                return hub.hub.live.table.platforms[emsp_id].is_online
+
+            await emsp.stop()
+            await push(cpo, "missed", 1)
+            await until(lambda: not is_online(), "it is OFFLINE")
+            await emsp.start()
+            await until(is_online, "it is CONNECTED")
+            await push(cpo, "back", 2)
+            await until(copy_of(emsp, "locations", "L2"), "it has what came after its return")
+            assert copy_of(emsp, "locations", "L1")() is None
+    finally:
+        await hub.stop()

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from random import Random
 
 from hub.simulator import Received
@@ -60,8 +61,8 @@ class Arrivals:
         self.by_module: Counter[str] = Counter()
         self.backwards = Findings()
         self.forbidden = Findings()
-        self.repeats: list[tuple[str, float]] = []
-        """Receiving party and time, in the event loop's."""
+        self.repeats: list[tuple[str, float, str]] = []
+        """Receiving party, time in the event loop's, and what it was."""
         self.lags = Lags()
 
     def take(self, request: Request, received: Received, *, is_steady: bool) -> None:
@@ -80,8 +81,7 @@ class Arrivals:
             self.forbidden.add(f"{what} comes from {received.sender}, not from the hub")
         before = self.last.get((party, key), "")
         if request.method == "DELETE":
-            # A DELETE says not which: the first one that can have been meant.
-            at = next((each for each in owned.deletions if each >= before), None)
+            at = owned.find_deletion(before)
             if at is None:
                 return self.backwards.add(f"{what} after {before}, the last deletion was {owned.deletions[-1:]}")
         else:
@@ -89,7 +89,7 @@ class Arrivals:
         if at < before:
             return self.backwards.add(f"{what}: {at} after {before}")
         if at == before:
-            self.repeats.append((party, received.at))
+            self.repeats.append((party, received.at, f"{what}, {at} at {datetime.now(UTC):%H:%M:%S}"))
         elif is_steady and at in owned.sent:
             self.lags.add(received.at - owned.sent[at])
         self.last[party, key] = at

@@ -3,6 +3,7 @@
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tests.soak.arrivals import SHARED, Arrivals
 from tests.soak.cast import Cast
@@ -60,9 +61,8 @@ def copies_are_true(members: Iterable[Member], network: Network, cast: Cast) -> 
             for key in expected.keys() & copies.keys():
                 body = expected[key]
                 assert body is not None
-                if copies[key] != body:
-                    have = copies[key].get("last_updated")
-                    problems.append(f"{what}: {'/'.join(key)} is of {have}, its owner's of {body['last_updated']}")
+                if said := difference(copies[key], body):
+                    problems.append(f"{what}: {'/'.join(key)}: {said}")
     return Check("every receiver's copies are the owners' state", problems, looked_at)
 
 
@@ -88,7 +88,7 @@ def nothing_was_lost(members: Iterable[Member], network: Network, arrivals: Arri
 
 
 def repeats_had_a_reason(
-    members: Iterable[Member], arrivals: Arrivals, restarts: Sequence[tuple[float, float]]
+    members: Sequence[Member], arrivals: Arrivals, restarts: Sequence[tuple[float, float]]
 ) -> Check:
     """A push came twice only after a hub ended, or to a platform that the hub brought up to date."""
     catching_up = {str(party) for member in members if member.catches_up for party in member.parties}
@@ -98,7 +98,13 @@ def repeats_had_a_reason(
             return True
         return party in catching_up
 
-    problems = [f"{party}, {at:.1f} s" for party, at in arrivals.repeats if not has_reason(party, at)]
+    slow = {str(party): "slow" for member in members if member.was_slow for party in member.parties}
+    away = {str(party): "away" for member in members if member.was_away for party in member.parties}
+    problems = [
+        f"{party} (was {away.get(party) or slow.get(party, 'well')}): {what}"
+        for party, at, what in arrivals.repeats
+        if not has_reason(party, at)
+    ]
     return Check("no push came twice without a takeover", problems, len(arrivals.last))
 
 
@@ -127,11 +133,9 @@ async def get_all_is_whole(viewers: Iterable[Member], network: Network, cast: Ca
                 looked_at += len(expected)
                 problems += [f"{party}, {module}: no {'/'.join(key)}" for key in expected.keys() - have.keys()]
                 problems += [f"{party}, {module}: too much {'/'.join(key)}" for key in have.keys() - expected.keys()]
-                problems += [
-                    f"{party}, {module}: {'/'.join(key)} is not its owner's"
-                    for key in expected.keys() & have.keys()
-                    if expected[key] != have[key]
-                ]
+                for key in expected.keys() & have.keys():
+                    if said := difference(have[key], expected[key]):
+                        problems.append(f"{party}, {module}: {'/'.join(key)}: {said}")
     return Check("GET all is the union of the owners' objects", problems, looked_at)
 
 
@@ -201,6 +205,34 @@ def logs_are_quiet(hubs: Hubs) -> Check:
         if not line.startswith(EXPECTED_COMPLAINTS)
     ]
     return Check("nothing unexpected in the hubs' logs", problems, sum(len(hub.lives) for hub in hubs.processes))
+
+
+def ordered(body: Any) -> Any:
+    """Give an object with its EVSEs and connectors by their ids: which of them comes first says nothing in OCPI."""
+    if not isinstance(body, dict):
+        return body
+    children = {"evses": "uid", "connectors": "id"}
+    return {
+        name: sorted(map(ordered, value), key=lambda child: child[children[name]]) if name in children else value
+        for name, value in body.items()
+    }
+
+
+def difference(have: Any, wanted: Any) -> str:
+    """Say where a copy is not what its owner has, the first few places; nothing when it is."""
+    return "; ".join(_differences(ordered(have), ordered(wanted), ""))
+
+
+def _differences(have: Any, wanted: Any, where: str) -> list[str]:
+    if isinstance(have, dict) and isinstance(wanted, dict):
+        names = sorted(have.keys() | wanted.keys())
+        found = [each for name in names for each in _differences(have.get(name), wanted.get(name), f"{where}/{name}")]
+    elif isinstance(have, list) and isinstance(wanted, list) and len(have) == len(wanted):
+        pairs = enumerate(zip(have, wanted, strict=True))
+        found = [each for number, (one, other) in pairs for each in _differences(one, other, f"{where}/{number}")]
+    else:
+        found = [] if have == wanted else [f"{where} is {have!r:.60}, its owner's {wanted!r:.60}"]
+    return found[:3]
 
 
 def _sees(member: Member, owned: Owned, cast: Cast) -> bool:

@@ -106,6 +106,16 @@ class Owned:
         """Send it whole, as new: what became of the last push is not known."""
         return self.delete() if self.body is None else self.put(self.body)
 
+    def find_deletion(self, since: str) -> str | None:
+        """Give the deletion that a DELETE can mean which comes to a receiver after this change: it says not which.
+
+        None when there is none. After a deletion, one that its owner sent again, else the same once more.
+        """
+        if since in self.deletions:
+            following = next((each for each in self.sent if each > since), None)
+            return following if following in self.deletions else since
+        return next((each for each in self.deletions if each >= since), None)
+
     def children(self, *below: str) -> list[Object]:
         """Give the EVSEs, or an EVSE's connectors."""
         found: list[Object] = self._descend(below)[-1].get(_CHILDREN[len(below)][0], [])

@@ -52,6 +52,8 @@ class Wish:
     seed: int
     rate: float
     """Changes a second, of all owners together."""
+    settings: dict[str, object] = field(default_factory=dict)
+    """The hubs', beside those of every soak."""
 
 
 @dataclass
@@ -71,7 +73,7 @@ class Soak:
         self.arrivals = Arrivals(self.cast, self.network, HUB)
         self.members = [Member(part, self.network, self.arrivals) for part in self.cast.parts]
         self.by_party = {party: member for member in self.members for party, _ in member.part.roles}
-        self.hubs = Hubs(self.database_url, **HUB_SETTINGS)
+        self.hubs = Hubs(self.database_url, **HUB_SETTINGS | self.wish.settings)
         events = plan(self.wish.seed, self.wish.seconds, self.wish.platforms)
         self.disturbances = Disturbances(events, self.members, self.hubs)
         self.changes = Changes(self.wish.seed, self.network, self.by_party, self.wish.rate)

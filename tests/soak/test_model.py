@@ -56,6 +56,18 @@ def test_what_is_sent_again_is_new_and_whole() -> None:
     assert owned.body is None
 
 
+def test_a_delete_is_the_first_that_can_be_meant() -> None:
+    owned = Owned("tariffs", "NL-C01", "T1", body=tariff("NL-C01", "T1"))
+    changes = [owned.delete(), owned.repeat(), owned.put(tariff("NL-C01", "T1")), owned.delete()]
+    owned.sent = {change.at: 0.0 for change in changes}
+    first, again, put, last = (change.at for change in changes)
+    assert owned.find_deletion("") == first
+    assert owned.find_deletion(first) == again
+    assert owned.find_deletion(again) == again  # once more, as after a takeover
+    assert owned.find_deletion(put) == owned.find_deletion(last) == last
+    assert owned.find_deletion("9") is None
+
+
 @pytest.mark.parametrize("platforms", [8, 12, 50, 200])
 def test_the_cast_is_of_the_size_wanted_and_no_party_is_there_twice(platforms: int) -> None:
     cast = Cast(platforms)

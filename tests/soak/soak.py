@@ -225,13 +225,16 @@ class Soak:
             for hub in self.hubs.processes:
                 await hub.read_metrics()
             depth = sum(hub.gauge("ocpi_hub_lane_depth") for hub in self.hubs.processes)
-            wrong = checks.copies_are_true(members, self.network, self.cast).problems
+            copies = checks.copies_are_true(members, self.network, self.cast)
+            infos = checks.client_info_is_true(self.members, self.cast)
+            wrong = [*copies.problems, *infos.problems]
             if not offline and not depth and not wrong:
                 return
             if loop.time() > deadline:
-                self.tell(
-                    f"not settled: {offline} platforms OFFLINE, {depth:.0f} pushes wait, {len(wrong)} copies differ"
+                left = (
+                    f"{offline} platforms OFFLINE, {depth:.0f} pushes wait, {len(wrong)} copies or ClientInfos differ"
                 )
+                self.tell(f"not settled: {left}")
                 return
             await asyncio.sleep(0.3)
 

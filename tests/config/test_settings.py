@@ -44,6 +44,20 @@ DEFAULTS: dict[str, Any] = {
     "invitation_days": 14,
     "link_days": 7,
     "result_hours": 24,
+    "network": "open",
+    "broadcast_without_receiver": True,
+    "ask_for_unknown_tokens": False,
+    "shared_body": 1024 * 1024,
+    "retention": {"sessions": 30, "cdrs": 90},
+    "page_limit": 100,
+    "broadcast_timeout": 10,
+    "lane_in_flight": 8,
+    "lane_queue": 1000,
+    "breaker_time": 5,
+    "lane_drain_timeout": 10,
+    "silence": 300,
+    "pulls": True,
+    "pull_interval": 3600,
 }
 
 

@@ -96,6 +96,8 @@ class Lane:
         self.under_way = 0
         self.debt: tuple[int, int] | None = (done, feed.offered) if done < feed.offered else None
         """Broadcasts (after, until] that are made up for with the mirror's state, since they were not queued."""
+        self._owed_since: datetime | None = None
+        """When the oldest of them was accepted, as far as this process knows."""
         self.is_closed = False
         """Whether it is given up: nothing starts, and what is offered waits, so that progress tells of it."""
         self.is_proven = False
@@ -110,6 +112,7 @@ class Lane:
             return
         if self.debt is not None:
             self.debt = (self.debt[0], max(self.debt[1], row.id))
+            self._owed_since = self._owed_since or row.accepted_at
             return
         for party in parties:
             if row.id > self._covered.get((party.key, row.key), 0):
@@ -166,7 +169,7 @@ class Lane:
 
     def go_into_debt(self) -> None:
         """Drop what waits, and make up for it with the mirror's state later."""
-        debt = (self.progress, self._feed.offered)
+        debt, oldest_at = (self.progress, self._feed.offered), self.oldest_at
         for chain in self._chains.values():
             for item in chain.waiting:
                 self._finish(item)
@@ -176,16 +179,19 @@ class Lane:
         self._ready.clear()
         self.waiting = 0
         self.debt = debt
+        self._owed_since = oldest_at
 
     def forgive(self) -> None:
         """Make up for nothing: the platform gets what it missed by asking for it."""
-        self.debt = None
+        self.debt = self._owed_since = None
         self._done = self._feed.offered
 
     def pay(self, until: int) -> None:
         """Note that everything up to this broadcast is queued or made up for."""
         assert self.debt is not None
         self.debt = (until, self.debt[1]) if until < self.debt[1] else None
+        if self.debt is None:
+            self._owed_since = None
 
     # What is delivered
 
@@ -276,8 +282,9 @@ class Lane:
 
     @property
     def oldest_at(self) -> datetime | None:
-        """When the oldest push that waits was accepted."""
-        return min((_accepted_at(item) for item in self._items()), default=None)
+        """When the oldest push that waits was accepted; in debt, the oldest that it stands for."""
+        waiting = [_accepted_at(item) for item in self._items()]
+        return min([*waiting, self._owed_since] if self._owed_since else waiting, default=None)
 
     def _items(self) -> Iterable[Item]:
         for chain in self._chains.values():

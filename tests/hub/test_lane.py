@@ -143,6 +143,25 @@ def test_a_debt_begins_before_what_is_under_way() -> None:
     assert lane.progress == 4
 
 
+def test_a_debt_is_as_old_as_the_oldest_push_that_it_stands_for() -> None:
+    feed = Feed(0, 0)
+    lane = a_lane(feed, queue=2)
+    for number in range(1, 7):
+        offer(lane, feed, a_row(number, f"LOC{number}"))
+    assert lane.waiting == 0
+    assert lane.oldest_at == a_row(1).accepted_at
+    lane.pay(4)
+    assert lane.oldest_at == a_row(1).accepted_at
+    lane.pay(6)
+    assert lane.oldest_at is None
+    owing = a_lane(Feed(9, 9), done=5)
+    assert owing.oldest_at is None
+    owing.offer(a_row(10), (TNM,), SENDER)
+    assert owing.oldest_at == a_row(10).accepted_at
+    owing.forgive()
+    assert owing.oldest_at is None
+
+
 def test_a_successor_owes_what_came_after_the_saved_progress() -> None:
     lane = a_lane(Feed(9, 9), done=5)
     assert lane.debt == (5, 9)

@@ -6,6 +6,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import product
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import (
@@ -18,6 +19,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from hub.trace import Trace
+from routing.pulling import MODULES
 from routing.table import RoutingTable
 
 BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -74,8 +76,10 @@ class Metrics(Collector):
         self._own: dict[str, _Histogram] = {}
         self._receiver: dict[str, _Histogram] = {}
         self._platforms: dict[int, _PlatformCounts] = {}
-        self._pulled: dict[str, int] = {}
-        self._pull_rounds: dict[tuple[str, str], int] = {}
+        # From 0 on, since Prometheus' increase() does not see the first of what appears late.
+        self._pulled = dict.fromkeys(MODULES, 0)
+        self._pull_rounds = dict.fromkeys(product(MODULES, ("finished", "failed")), 0)
+        self._deliveries = dict.fromkeys(("delivered", "refused", "failed", "skipped", "collapsed"), 0)
         self.in_flight = 0
         self.loop_lag_seconds = 0.0
         self.loop_lag_max_seconds = 0.0
@@ -83,7 +87,10 @@ class Metrics(Collector):
         self.is_degraded: Callable[[], bool] = lambda: False
         self.open_connections: Callable[[], int] = lambda: 0
         self.lanes: Callable[[], Iterable[LaneGauge]] = tuple
-        self._deliveries: dict[str, int] = {}
+        self.pull_failures: Callable[[], Mapping[int, int]] = dict
+        self.mirror_waiting: Callable[[], int] = lambda: 0
+        self.mirror_dropped: Callable[[], int] = lambda: 0
+        self.mirror_objects: Callable[[], Mapping[str, int]] = dict
         self.checks: Mapping[str, int] = {}
         self.in_flight_at: Callable[[int], int] = lambda platform_id: 0
         self.registry = CollectorRegistry()
@@ -125,15 +132,15 @@ class Metrics(Collector):
 
     def count_delivery(self, outcome: str, number: int = 1) -> None:
         """Count what became of a broadcast push to one party."""
-        self._deliveries[outcome] = self._deliveries.get(outcome, 0) + number
+        self._deliveries[outcome] += number
 
     def pulled(self, module: str, objects: int) -> None:
         """Count objects of Sender lists that the mirror was given."""
-        self._pulled[module] = self._pulled.get(module, 0) + objects
+        self._pulled[module] += objects
 
     def pull_ended(self, module: str, outcome: str) -> None:
         """Count a reading of a Sender list that was finished or failed."""
-        self._pull_rounds[module, outcome] = self._pull_rounds.get((module, outcome), 0) + 1
+        self._pull_rounds[module, outcome] += 1
 
     def platform(self, platform_id: int) -> _PlatformCounts:
         """Give a platform's counts."""
@@ -178,20 +185,6 @@ class Metrics(Collector):
             for module, histogram in histograms.items():
                 family.add_metric((module,), histogram.buckets(), histogram.total)
             yield family
-        pulled = CounterMetricFamily(
-            "ocpi_hub_pulled_objects", "Objects read from members' Sender lists.", labels=("module",)
-        )
-        for module, number in self._pulled.items():
-            pulled.add_metric((module,), number)
-        yield pulled
-        rounds = CounterMetricFamily(
-            "ocpi_hub_pull_rounds",
-            "Readings of members' Sender lists, by whether they came to the end.",
-            labels=("module", "outcome"),
-        )
-        for named, number in self._pull_rounds.items():
-            rounds.add_metric(named, number)
-        yield rounds
         yield GaugeMetricFamily("ocpi_hub_in_flight", "Requests of members being worked on.", self.in_flight)
         yield GaugeMetricFamily("ocpi_hub_connections", "Open connections to platforms.", self.open_connections())
         yield GaugeMetricFamily(
@@ -204,23 +197,50 @@ class Metrics(Collector):
         )
         self.loop_lag_max_seconds = self.loop_lag_seconds
         yield GaugeMetricFamily("ocpi_hub_database_up", "1 unless the database is away.", float(not self.is_degraded()))
-        deliveries = CounterMetricFamily(
-            "ocpi_hub_deliveries", "Broadcast pushes to one party each, by what became of them.", labels=("outcome",)
-        )
-        for outcome, number in self._deliveries.items():
-            deliveries.add_metric((outcome,), number)
-        yield deliveries
-        checks = CounterMetricFamily("ocpi_hub_checks", "Still-alive checks, by what they found.", labels=("found",))
-        for found, number in self.checks.items():
-            checks.add_metric((found,), number)
-        yield checks
+        yield from self._collect_sharing()
         table = self.table() if self.table else None
         if table is not None:
             yield from self._collect_platforms(table)
 
+    def _collect_sharing(self) -> Iterator[Metric]:
+        yield _counts(
+            "ocpi_hub_deliveries",
+            "Broadcast pushes to one party each, by what became of them.",
+            "outcome",
+            self._deliveries,
+        )
+        yield _counts("ocpi_hub_checks", "Still-alive checks, by what they found.", "found", self.checks)
+        yield _counts("ocpi_hub_pulled_objects", "Objects read from members' Sender lists.", "module", self._pulled)
+        rounds = CounterMetricFamily(
+            "ocpi_hub_pull_rounds",
+            "Readings of members' Sender lists, by whether they came to the end.",
+            labels=("module", "outcome"),
+        )
+        for named, number in self._pull_rounds.items():
+            rounds.add_metric(named, number)
+        yield rounds
+        yield GaugeMetricFamily(
+            "ocpi_hub_mirror_waiting",
+            "Pushes between two parties that the mirror has not stored yet.",
+            self.mirror_waiting(),
+        )
+        yield CounterMetricFamily(
+            "ocpi_hub_mirror_dropped", "Pushes between two parties that the mirror lost.", self.mirror_dropped()
+        )
+        objects = GaugeMetricFamily(
+            "ocpi_hub_mirror_objects",
+            "Objects in the mirror that lists can show, counted every minute.",
+            labels=("module",),
+        )
+        for module, number in self.mirror_objects().items():
+            objects.add_metric((module,), number)
+        yield objects
+
     def _collect_platforms(self, table: RoutingTable) -> Iterator[Metric]:
         yield GaugeMetricFamily(
-            "ocpi_hub_routing_generation", "The database's count of changes that is in force here.", table.generation
+            "ocpi_hub_routing_generation",
+            "How many changes of members are in force here; -1 before the first table is read.",
+            table.generation,
         )
         parties = GaugeMetricFamily("ocpi_hub_parties", "Parties in a role, by status.", labels=("role", "status"))
         numbers: dict[tuple[str, str], int] = {}
@@ -267,14 +287,18 @@ class Metrics(Collector):
         yield from self._collect_lanes(table)
 
     def _collect_lanes(self, table: RoutingTable) -> Iterator[Metric]:
-        """Give the lanes of this process: a platform's lane is at one process at a time."""
+        """Give the lanes and pulls of this process: those of a platform are at one process at a time."""
         names = ("platform", "name")
-        depth = GaugeMetricFamily("ocpi_hub_lane_depth", "Broadcast pushes waiting or under way to it.", labels=names)
+        depth = GaugeMetricFamily(
+            "ocpi_hub_lane_depth", "Broadcast pushes that wait for it or are under way.", labels=names
+        )
         age = GaugeMetricFamily(
             "ocpi_hub_lane_oldest_seconds", "Age of the oldest broadcast push that waits for it.", labels=names
         )
         skipped = CounterMetricFamily(
-            "ocpi_hub_lane_skipped", "Broadcast pushes that passed it over: offline, or not answering.", labels=names
+            "ocpi_hub_lane_skipped",
+            "Broadcast pushes not sent to it: it was OFFLINE or had not answered lately.",
+            labels=names,
         )
         now = datetime.now(UTC)
         for lane in self.lanes():
@@ -283,6 +307,20 @@ class Metrics(Collector):
                 continue
             labels = (str(platform.id), str(platform))
             depth.add_metric(labels, lane.depth)
-            age.add_metric(labels, (now - lane.oldest_at).total_seconds() if lane.oldest_at else 0.0)
+            age.add_metric(labels, max(0.0, (now - lane.oldest_at).total_seconds()) if lane.oldest_at else 0.0)
             skipped.add_metric(labels, lane.skipped)
-        yield from (depth, age, skipped)
+        failures = GaugeMetricFamily(
+            "ocpi_hub_pull_failures", "How often in a row its worst Sender list could not be read.", labels=names
+        )
+        for platform_id, number in self.pull_failures().items():
+            platform = table.platforms.get(platform_id)
+            if platform is not None:
+                failures.add_metric((str(platform.id), str(platform)), number)
+        yield from (depth, age, skipped, failures)
+
+
+def _counts(name: str, text: str, label: str, numbers: Mapping[str, int]) -> CounterMetricFamily:
+    family = CounterMetricFamily(name, text, labels=(label,))
+    for value, number in numbers.items():
+        family.add_metric((value,), number)
+    return family

@@ -65,10 +65,13 @@ class Pulls:
         """When to look what is due at each platform, in the event loop's time; now for one that is not here."""
         self._rest_until: dict[int, float] = {}
         """Until when a platform is left alone, whatever else is due."""
+        self._failures: dict[int, int] = {}
+        """How often in a row the worst list of a platform could not be read."""
         self._table = EMPTY
         self._woken = asyncio.Event()
         live.on_loaded.append(self._woken.set)
         processes.watch(self._gain, self._lose)
+        metrics.pull_failures = lambda: self._failures
 
     def fetch_missing(self, change: Change) -> None:
         """Get an object of which only a PATCH came, once; whoever owns it is asked, nothing is invented."""
@@ -100,6 +103,7 @@ class Pulls:
     def _lose(self, platform_id: int) -> None:
         self._end_turn(platform_id)
         self._rounds.forget(platform_id)
+        self._failures.pop(platform_id, None)
 
     def _end_turn(self, platform_id: int) -> None:
         turn = self._turns.get(platform_id)
@@ -139,6 +143,7 @@ class Pulls:
             platform = self._table.platforms.get(platform_id)
             if platform is None or not is_pulled(platform):
                 self._look_at[platform_id] = now + LOOK_SECONDS  # when that changes, so does the table
+                self._failures.pop(platform_id, None)
                 continue
             turn = self._turns[platform_id] = Turn(platform)
             turn.task = group.create_task(self._take_turn(turn))
@@ -168,6 +173,8 @@ class Pulls:
         async with self._database.connection() as connection:
             pulls = await read_pulls(connection, platform_id)
         lists = [(pulls.get(listed.key, Pull()), listed) for listed in self._lists_of(turn.platform)]
+        if self._processes.holds(platform_id):
+            self._failures[platform_id] = max((pull.failures for pull, _ in lists), default=0)
         next_looks = [LOOK_SECONDS]
         # The one tried longest ago goes first, so that an endless one keeps none from its turn.
         for pull, listed in sorted(lists, key=lambda each: each[0].tried_at or datetime.min.replace(tzinfo=UTC)):

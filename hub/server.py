@@ -97,6 +97,9 @@ class Hub:
         self.metrics.open_connections = self.client.connections
         self.metrics.checks = self.liveness.checks
         self.metrics.in_flight_at = self.client.in_flight
+        self.metrics.mirror_waiting = lambda: mirror.pending
+        self.metrics.mirror_dropped = lambda: mirror.dropped
+        self.metrics.mirror_objects = lambda: mirror.listed
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[asyncio.Task[None]]:

@@ -59,6 +59,8 @@ class Mirror:
         """Told of a PATCH, or of a part, whose object is not here, so that it can be fetched once. Must not raise."""
         self.dropped = 0
         """Addressed pushes that were not taken in: the database was away for too long, or would not have them."""
+        self.listed: dict[str, int] = {}
+        """How many objects of each module lists can show, at the last count."""
         self._broadcasts: deque[_Waiting] = deque()
         self._writing: asyncio.Task[None] | None = None
         self._pending: deque[Change] = deque()
@@ -154,6 +156,10 @@ class Mirror:
         """
         await self.settled()
         return [read_known(row) for row in await self._fetch("known", module, object_key, datetime.now(UTC))]
+
+    async def count_listed(self) -> None:
+        """Count anew what lists can show, of all owners together. Raises DatabaseAway."""
+        self.listed = {row["module"]: row["number"] for row in await self._fetch("listed_objects")}
 
     async def run(self) -> None:
         """Store what was taken in write-behind, and forget what is past its retention, until cancelled."""
@@ -291,6 +297,7 @@ class Mirror:
                 now = datetime.now(UTC)
                 if what == "broadcasts":
                     number = await forget_broadcasts(self._database, now)
+                    await self.count_listed()
                 else:
                     number = await forget_objects(self._database, self._settings.retention, now)
                 if number:

@@ -130,6 +130,12 @@ FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[])
 ON CONFLICT (module, owner, addressee) DO UPDATE
 SET number = counted.number + excluded.number;
 
+-- listed_objects --
+-- How many objects of each module lists can show.
+SELECT module, sum(number)::bigint AS number
+FROM mirror_count
+GROUP BY module;
+
 -- add_broadcasts --
 -- Accepted broadcasts, with ids that take_order gave.
 INSERT INTO broadcast (

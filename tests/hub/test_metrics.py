@@ -1,17 +1,21 @@
 """What Prometheus sees: that it can be read, and that it counts what happened."""
 
 import asyncio
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable
+from itertools import product
+from typing import Any, get_args
 
 import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
+from hub.lane import Outcome
 from hub.metrics import BUCKETS, Metrics
 from hub.simulator import SimulatedPlatform
+from hub.simulator.objects import location, session
 from hub.trace import Trace
+from routing.pulling import MODULES
 from tests.hubs import HubOnTest, registered
 from tests.waiting import until
 
@@ -168,6 +172,7 @@ async def test_requests_under_way_and_connections_are_seen(hub: HubOnTest) -> No
 async def test_a_blocked_event_loop_is_seen_once_at_its_worst(hub: HubOnTest) -> None:
     import time
 
+    await until(lambda: hub.hub.metrics.loop_lag_max_seconds, "the hub has begun to measure")
     time.sleep(0.5)  # noqa: ASYNC251  (this is what is measured)
     worst = await until(lambda: hub.hub.metrics.loop_lag_max_seconds > 0.2 and hub.hub.metrics.loop_lag_max_seconds)
     found = await scrape(hub)
@@ -208,3 +213,41 @@ async def test_methods_that_nobody_knows_make_no_series_of_their_own(hub: HubOnT
     found = await scrape(hub)
     methods = {each.labels["method"] for each in found if each.name == "ocpi_hub_requests_total"}
     assert methods <= {"GET", "POST", "PUT", "PATCH", "DELETE", "OTHER"}
+
+
+async def test_what_is_shared_is_counted_from_zero_on(hub: HubOnTest) -> None:
+    """Prometheus' increase() does not see the first of what appears late."""
+    found = await scrape(hub)
+    assert by_label(found, "ocpi_hub_deliveries_total", "outcome") == dict.fromkeys(get_args(Outcome), 0)
+    rounds = {(each.labels["module"], each.labels["outcome"]) for each in found if "pull_rounds_total" in each.name}
+    assert rounds == set(product(MODULES, ("finished", "failed")))
+    assert value(found, "ocpi_hub_mirror_dropped_total") == 0
+    assert value(found, "ocpi_hub_mirror_waiting") == 0
+
+
+async def test_the_mirror_tells_how_much_it_holds_and_what_it_lost(hub: HubOnTest) -> None:
+    platforms = SimulatedPlatform("Bec", [("BE-BEC", "CPO")]), SimulatedPlatform("Tnm", [("DE-TNM", "EMSP")])
+    async with registered(hub, *platforms) as (cpo, _):
+        for id in ("L1", "L2"):
+            body = location("BE-BEC", id)
+            await cpo.call("PUT", "locations", "RECEIVER", f"BE/BEC/{id}", to="NL-HUB", body=body)
+        await cpo.call("PUT", "sessions", "RECEIVER", "BE/BEC/S1", to="DE-TNM", body=session("BE-BEC", "S1"))
+        await hub.hub.mirror.settled()
+        await hub.hub.mirror.count_listed()
+        assert by_label(await scrape(hub), "ocpi_hub_mirror_objects", "module") == {"locations": 2, "sessions": 1}
+        hub.hub.mirror.dropped += 3
+        assert value(await scrape(hub), "ocpi_hub_mirror_dropped_total") == 3
+
+
+async def test_a_platform_whose_lists_cannot_be_read_is_seen(start_hub: Callable[..., Awaitable[HubOnTest]]) -> None:
+    hub = await start_hub(pulls=True)
+    cpo = SimulatedPlatform("Bec", [("BE-BEC", "CPO")])
+    async with cpo, registered(hub, SimulatedPlatform("Tnm", [("DE-TNM", "EMSP")])):
+        token = await hub.invite("BE-BEC:CPO", name="Bec")
+        cpo.misbehave("html")
+        await cpo.register_at(hub.versions_url, token)
+
+        await until(lambda: any(hub.hub.metrics.pull_failures().values()))
+        failures = by_label(await scrape(hub), "ocpi_hub_pull_failures", "name")
+        assert failures["Bec"] >= 1
+        assert failures["Tnm"] == 0

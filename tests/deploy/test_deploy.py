@@ -25,8 +25,10 @@ from prometheus_client.samples import Sample
 
 from config.settings import CONFIG_VARIABLE, PREFIX, Settings, read_settings
 from hub.simulator import Misbehaviour, SimulatedPlatform
-from hub.simulator.objects import session
+from hub.simulator.objects import location, session
+from routing.pulling import lists_of
 from tests.hubs import HubOnTest, registered
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -42,7 +44,10 @@ ALERTS = [
     for group in yaml.safe_load((DEPLOY / "prometheus/alerts.yml").read_text())["groups"]
     for rule in group["rules"]
 ]
+PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
 DEFAULTS = Settings()
+CLOSE_SECONDS = 8
+"""More than a hub takes, after its two timeouts, to give up its work and leave the database."""
 
 PROMETHEUS_OWN = {"up": {"job", "instance"}, "ALERTS": {"alertname", "alertstate"}}
 """What Prometheus makes itself, and the labels of it that we ask for."""
@@ -56,12 +61,14 @@ GRAFANA_VARIABLES = {"$__rate_interval": "1m", "$platform": ".*"}
 @pytest.fixture
 async def exported(start_hub: Callable[..., Awaitable[HubOnTest]]) -> list[Sample]:
     """Every sample of a hub with members well and unwell, and messages that end in many ways."""
-    hub = await start_hub(forward_timeout=0.3, connect_timeout=0.3, max_in_flight=1, in_flight_wait=0.05)
+    hub = await start_hub(forward_timeout=0.3, connect_timeout=0.3, max_in_flight=1, in_flight_wait=0.05, pulls=True)
     await hub.invite("NL-NEW:CPO")
     cpo, emsp = SimulatedPlatform("Cpo", [("BE-BEC", "CPO")]), SimulatedPlatform("Emsp", [("DE-TNM", "EMSP")])
     unwell: dict[str, Misbehaviour] = {"FR-GAR": "garbage", "FR-SIL": "silent", "FR-HTM": "html"}
     others = {party: SimulatedPlatform(party, [(party, "EMSP")]) for party in unwell}
     async with registered(hub, cpo, emsp, *others.values()):
+        # The lists first: with one place at each platform, a reading would stand in the way of what follows.
+        await until(lambda: shares(hub), "every platform has its lane, and every list was read")
         for party, kind in unwell.items():
             others[party].misbehave(kind)
 
@@ -74,14 +81,23 @@ async def exported(start_hub: Callable[..., Awaitable[HubOnTest]]) -> list[Sampl
         await push("DE-TNM", {"Authorization": "Token bm9ib2R5"})
         await asyncio.gather(*(push("FR-SIL") for _ in range(3)))
         await cpo.call("POST", "credentials", "SENDER", body={})
+        await cpo.call("PUT", "locations", "RECEIVER", "BE/BEC/LOC1", to="NL-HUB", body=location("BE-BEC", "LOC1"))
+        await hub.hub.mirror.count_listed()
         async with aiohttp.ClientSession() as http, http.get(hub.ops_url + "/metrics") as answer:
             text = await answer.text()
     return [sample for family in text_string_to_metric_families(text) for sample in family.samples]
 
 
+def shares(hub: HubOnTest) -> bool:
+    registered_ones = [each for each in hub.hub.live.table.platforms.values() if each.state == "registered"]
+    lists = sum(len(lists_of(platform, hub.hub.mirror.keeps)) for platform in registered_ones)
+    rounds = re.findall(r'ocpi_hub_pull_rounds_total{.*outcome="finished"} (\S+)', hub.hub.metrics.render().decode())
+    return len(list(hub.hub.metrics.lanes())) == len(registered_ones) and sum(map(float, rounds)) >= lists > 0
+
+
 def queries() -> Iterator[tuple[str, str]]:
     """Give each PromQL of the dashboard and the alerts, with where it stands."""
-    for panel in DASHBOARD["panels"]:
+    for panel in PANELS:
         for target in panel["targets"]:
             yield f"panel {panel['title']!r} {target['refId']}", _without_variables(target["expr"])
     for annotation in DASHBOARD["annotations"]["list"]:
@@ -166,7 +182,7 @@ def kept_labels(query: str) -> set[str]:
 
 
 def test_a_legend_names_labels_that_its_query_keeps() -> None:
-    for panel in DASHBOARD["panels"]:
+    for panel in PANELS:
         for target in panel["targets"]:
             named = set(re.findall(r"{{(\w+)}}", target["legendFormat"]))
             also = {"version"} if "ocpi_hub_build_info" in target["expr"] else set()
@@ -188,7 +204,7 @@ def test_every_panel_says_what_it_shows() -> None:
     panels = DASHBOARD["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)
     assert len({panel["title"] for panel in panels}) == len(panels)
-    for panel in panels:
+    for panel in PANELS:
         assert len(panel["description"]) > 20, panel["title"]
         assert panel["fieldConfig"]["defaults"]["thresholds"]["steps"], panel["title"]
         if panel["type"] == "timeseries":
@@ -246,8 +262,19 @@ def test_numbers_follow_the_defaults_of_the_settings() -> None:
     assert int(read_timeout[1]) > DEFAULTS.forward_timeout + DEFAULTS.connect_timeout + DEFAULTS.in_flight_wait
     (busy,) = (rule for rule in ALERTS if rule["alert"] == "OcpiHubPlatformBusy")
     assert busy["expr"].endswith(f">= {round(DEFAULTS.max_in_flight * 0.9)}")
+
+
+def test_whatever_stops_the_hub_gives_it_time_to_finish() -> None:
+    needed = DEFAULTS.drain_timeout + DEFAULTS.lane_drain_timeout + CLOSE_SECONDS
     grace = COMPOSE["services"]["hub"]["stop_grace_period"]
-    assert int(grace.removesuffix("s")) > DEFAULTS.drain_timeout
+    assert int(grace.removesuffix("s")) >= needed
+    unit = (DEPLOY / "systemd/ocpi-hub.service").read_text()
+    stop = re.search(r"^TimeoutStopSec=(\d+)$", unit, flags=re.MULTILINE)
+    assert stop
+    assert int(stop[1]) >= needed
+    for text in (unit, (DEPLOY / "compose.yaml").read_text()):
+        assert f"(OCPI_HUB_DRAIN_TIMEOUT, {DEFAULTS.drain_timeout:.0f} s)" in text
+        assert f"(OCPI_HUB_LANE_DRAIN_TIMEOUT, {DEFAULTS.lane_drain_timeout:.0f} s)" in text
 
 
 # The image

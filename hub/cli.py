@@ -3,19 +3,22 @@
 Exit codes: 0 done; 1 it could not be done (the message says why); 2 the command was not understood.
 """
 
-import asyncio
-import json
 import os
 import socket
 import sys
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from config.log import configure_logging, wants_json
-from config.settings import Settings, SettingsError, read_settings
+from config.settings import Settings
+from hub.cli_contracts import contract_app
+from hub.cli_demo import demo
+from hub.cli_members import party_app
+from hub.cli_print import print_json
+from hub.cli_routes import routes
+from hub.cli_run import JSON, fail, settings, use_config_file
 
 app = typer.Typer(
     name="ocpi-hub",
@@ -28,10 +31,6 @@ app = typer.Typer(
 config_app = typer.Typer(help="The hub's settings.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
 
-JSON = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-
-_config_file: Path | None = None
-
 
 @app.callback()
 def common(
@@ -41,54 +40,9 @@ def common(
     ] = None,
 ) -> None:
     """An OCPI roaming hub: CPOs and eMSPs connect once and reach each other."""
-    global _config_file
-    _config_file = config
+    use_config_file(config)
     # What a command prints is for scripts; what happens beside it goes to standard error.
     configure_logging(as_json=False, level="warning", stream=sys.stderr)
-
-
-def settings() -> Settings:
-    """Read the settings, or end with a plain sentence that names what is wrong."""
-    try:
-        return read_settings(_config_file)
-    except SettingsError as exc:
-        raise fail(str(exc)) from exc
-
-
-def fail(message: str) -> typer.Exit:
-    """Print why something could not be done; the caller raises what this gives."""
-    typer.secho(f"Error: {message}", fg="red" if sys.stderr.isatty() else None, err=True)
-    return typer.Exit(1)
-
-
-def run_async(work: Callable[[], Awaitable[None]]) -> None:
-    """Run a command's asynchronous part; every foreseeable failure becomes one plain sentence."""
-    from config.ocpi import OCPIError
-    from hub.database import AWAY, DatabaseRefused, SchemaTooNew
-    from hub.embedded_postgres import EmbeddedPostgresError
-    from parties.tokens import WrongKey
-
-    async def main() -> None:
-        await work()
-
-    try:
-        asyncio.run(main())
-    except (SchemaTooNew, EmbeddedPostgresError, DatabaseRefused, WrongKey, SettingsError) as exc:
-        raise fail(str(exc) or (type(exc).__doc__ or "").strip()) from exc
-    except OCPIError as exc:
-        raise fail(exc.message) from exc
-    except BrokenPipeError:
-        raise  # whoever read what we print has enough
-    except AWAY as exc:
-        reason = str(exc) or type(exc).__name__
-        raise fail(f"The database cannot be reached ({reason}): start it, or correct OCPI_HUB_DATABASE_URL.") from exc
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
-
-
-def print_json(value: Any) -> None:
-    """Print a value as JSON for scripts."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 @app.command()
@@ -111,7 +65,7 @@ def serve() -> None:
     ops_socket = _listen(chosen.ops_host, chosen.ops_port, "OCPI_HUB_OPS_PORT")
     member_socket = _listen(chosen.host, chosen.port, "OCPI_HUB_PORT")
     if chosen.port == 0:
-        chosen = read_settings(_config_file, port=member_socket.getsockname()[1])
+        chosen = settings(port=member_socket.getsockname()[1])
     try:
         uvloop.run(main())
     except (SchemaTooNew, EmbeddedPostgresError, DatabaseRefused, ValueError, BaseExceptionGroup) as exc:
@@ -161,16 +115,12 @@ def _plain(value: object) -> str:
     return "" if value is None else str(value)
 
 
+app.add_typer(party_app, name="party")
+app.add_typer(contract_app, name="contract")
+app.command()(routes)
+app.command()(demo)
+
+
 def main() -> None:
     """Run `ocpi-hub`."""
-    from hub.cli_members import party_app, routes
-
-    app.add_typer(party_app, name="party")
-    app.command()(routes)
-    from hub.cli_contracts import contract_app
-
-    app.add_typer(contract_app, name="contract")
-    from hub.cli_demo import demo
-
-    app.command()(demo)
     app()

@@ -9,9 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
-from hub.cli import JSON, fail, print_json, run_async
-from hub.cli_contract_words import count, note_unknown, opened_database, own_party, sentence
-from hub.cli_print import printable
+from hub.cli_contract_words import count, note_unknown, own_party, sentence
+from hub.cli_opened import opened_database
+from hub.cli_print import print_json, printable
+from hub.cli_run import JSON, fail, run_async
 from parties import contract_files as files
 from parties.contracts import Rule
 

@@ -1,50 +1,20 @@
-"""What the commands about contracts share: the database, and how rules are put into words."""
+"""How the commands about contracts put rules into words."""
 
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import typer
 
 from config.ocpi import ROLES, PartyID
-from hub.cli import settings
 from hub.cli_print import printable
+from hub.cli_run import settings
 from parties import contract_files as files
 from parties.contracts import ANY, MODULES, Rule
-from parties.tokens import SecretKeys
 
 if TYPE_CHECKING:
-    from hub.database import Database
     from parties.store import Snapshot
-
-
-@dataclass(frozen=True)
-class OpenedDatabase:
-    """The database as the commands about contracts need it."""
-
-    database: "Database"
-    keys: SecretKeys
-
-    async def read(self) -> "Snapshot":
-        """Read all members and contracts as of now."""
-        from parties import store
-
-        async with self.database.connection() as connection:
-            return await store.read_members_at_once(connection, self.keys)
-
-
-@asynccontextmanager
-async def opened_database() -> AsyncIterator[OpenedDatabase]:
-    """Open the database of the settings for as long as the block lasts."""
-    from hub.database import Database
-    from hub.keys import load_secret_keys
-
-    chosen = settings()
-    keys = load_secret_keys(chosen)
-    async with Database(chosen) as database:
-        yield OpenedDatabase(database, keys)
 
 
 def own_party() -> PartyID:

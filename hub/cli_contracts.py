@@ -7,10 +7,11 @@ from typing import Annotated, Any
 import typer
 
 from config.ocpi import InterfaceRole, PartyID
-from hub.cli import JSON, fail, print_json, run_async, settings
 from hub.cli_contract_files import export_contracts, import_contracts
-from hub.cli_contract_words import in_general, note_contrary, note_unknown, opened_database, own_party, sentence
-from hub.cli_print import print_table
+from hub.cli_contract_words import in_general, note_contrary, note_unknown, own_party, sentence
+from hub.cli_opened import opened_database
+from hub.cli_print import print_json, print_table
+from hub.cli_run import JSON, fail, run_async, settings
 from parties import contract_files as files
 from parties.contracts import ANY, Contracts, Decision, Rule, Selector
 

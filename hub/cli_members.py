@@ -1,21 +1,20 @@
-"""`ocpi-hub party ...` and `ocpi-hub routes`."""
+"""`ocpi-hub party ...`: the members."""
 
 import sys
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from config.ocpi import ROLES, ConnectionStatus, OCPIError, PartyID
-from hub.cli import JSON, fail, print_json, run_async, settings
-from hub.cli_print import print_table
+from config.ocpi import ROLES, OCPIError, PartyID
+from hub.cli_opened import opened_caller, opened_members, run_on_members
+from hub.cli_print import print_json, print_table
+from hub.cli_run import JSON, fail, settings
 from hub.cli_show import platform_json, print_platform, show_json
-from parties.model import Platform, Role, origin_of
+from parties.model import Platform, Role
 from parties.tokens import Secret
 
 if TYPE_CHECKING:
-    from hub.handshake import Caller
     from hub.members import Members
 
 party_app = typer.Typer(help="Members: invite, connect, list, suspend, remove, and so on.", no_args_is_help=True)
@@ -24,50 +23,6 @@ RoleArguments = Annotated[list[str], typer.Argument(metavar="DE-ABC:ROLE...", he
 PartyArgument = Annotated[str, typer.Argument(metavar="DE-ABC[:ROLE]", help="A party, or a party in one role.")]
 NameOption = Annotated[str | None, typer.Option("--name", help="What to call the platform.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-
-
-@asynccontextmanager
-async def _members() -> AsyncIterator["Members"]:
-    from hub.database import Database
-    from hub.keys import load_secret_keys
-    from hub.members import Members
-
-    chosen = settings()
-    keys = load_secret_keys(chosen)
-    async with Database(chosen) as database:
-        yield Members(chosen, keys, database)
-
-
-@asynccontextmanager
-async def _calling() -> AsyncIterator[tuple["Members", "Caller"]]:
-    """Give the members and a caller, after a look at the hub's own public URL."""
-    from hub.handshake import Caller
-    from hub.members import MemberError
-    from hub.server import make_client, make_guard
-
-    chosen = settings()
-    guard = make_guard(chosen)
-    client = make_client(chosen, guard)
-    try:
-        async with _members() as members:
-            try:
-                yield members, Caller(client, guard, origin_of(chosen.public_url))
-            except MemberError as exc:
-                raise fail(str(exc)) from exc
-    finally:
-        await client.close()
-
-
-def _run(work: Any) -> None:
-    from hub.members import MemberError
-
-    async def guarded() -> None:
-        try:
-            await work()
-        except MemberError as exc:
-            raise fail(str(exc)) from exc
-
-    run_async(guarded)
 
 
 def _roles(texts: Iterable[str]) -> list[Role]:
@@ -109,7 +64,7 @@ def invite(
     wanted = _roles(roles)
 
     async def work() -> None:
-        async with _members() as members:
+        async with opened_members() as members:
             made = await members.invite(wanted, name)
         expires = made.expires_at.isoformat(timespec="seconds")
         if as_json:
@@ -128,7 +83,7 @@ def invite(
         typer.echo(f"  CREDENTIALS_TOKEN_A  {made.token.reveal()}\n")
         typer.echo(f"The token can be used until {expires}; `ocpi-hub party invite` again replaces it.")
 
-    _run(work)
+    run_on_members(work)
 
 
 @party_app.command()
@@ -149,7 +104,7 @@ def connect(
     async def work() -> None:
         from hub.members import MemberError
 
-        async with _calling() as (members, caller):
+        async with opened_caller() as (members, caller):
             await members.check_public_url()
             tell(f"The hub answers at {settings().versions_url}.")
             secret = Secret(token)
@@ -170,7 +125,7 @@ def connect(
         if as_json:
             print_json(platform_json(platform))
 
-    _run(work)
+    run_on_members(work)
 
 
 @party_app.command("list")
@@ -178,7 +133,7 @@ def list_parties(as_json: JSON = False) -> None:
     """Show every party and role, its status and its platform."""
 
     async def work() -> None:
-        async with _members() as members:
+        async with opened_members() as members:
             platforms = await members.platforms()
         rows = [
             {
@@ -199,7 +154,7 @@ def list_parties(as_json: JSON = False) -> None:
         else:
             typer.echo("There are no parties yet. Invite one with: ocpi-hub party invite DE-ABC:EMSP")
 
-    _run(work)
+    run_on_members(work)
 
 
 @party_app.command()
@@ -208,7 +163,7 @@ def show(party: PartyArgument, as_json: JSON = False) -> None:
     wanted, role = _party(party)
 
     async def look() -> None:
-        async with _members() as members:
+        async with opened_members() as members:
             platform = await members.platform_of(wanted, role)
             pulls = await members.pulls(platform)
             work = await members.work(platform)
@@ -218,7 +173,7 @@ def show(party: PartyArgument, as_json: JSON = False) -> None:
         else:
             print_platform(shown)
 
-    _run(look)
+    run_on_members(look)
 
 
 @party_app.command()
@@ -234,12 +189,12 @@ def allow(
     holder = _party(on) if on else (wanted.party, None)
 
     async def work() -> None:
-        async with _members() as members:
+        async with opened_members() as members:
             platform = await members.platform_of(*holder)
             await members.allow(wanted, platform)
             await _tell(members, platform.id, as_json, f"{wanted} may be registered by {platform}.")
 
-    _run(work)
+    run_on_members(work)
 
 
 @party_app.command()
@@ -258,14 +213,14 @@ def _suspend(text: str, *, suspended: bool, as_json: bool) -> None:
     party, role = _party(text)
 
     async def work() -> None:
-        async with _members() as members:
+        async with opened_members() as members:
             await members.suspend(party, role, suspended=suspended)
             if as_json:
                 print_json([platform_json(each) for each in await members.platforms() if party.key in each.party_keys])
             else:
                 typer.echo(f"{text} is {'suspended' if suspended else 'taking part again'}.")
 
-    _run(work)
+    run_on_members(work)
 
 
 @party_app.command()
@@ -274,14 +229,14 @@ def remove(party: PartyArgument, yes: YesOption = False, as_json: JSON = False) 
     wanted, role = _party(party)
 
     async def work() -> None:
-        async with _calling() as (members, caller):
+        async with opened_caller() as (members, caller):
             platform = await members.platform_of(wanted, role)
             _confirm(platform, "End the registration", yes)
             await members.remove(platform, caller, _quiet if as_json else _step)
             done = f"{platform} is removed. `ocpi-hub party invite` opens the door again."
             await _tell(members, platform.id, as_json, done)
 
-    _run(work)
+    run_on_members(work)
 
 
 @party_app.command()
@@ -290,7 +245,7 @@ def rotate(party: PartyArgument, yes: YesOption = False, as_json: JSON = False) 
     wanted, role = _party(party)
 
     async def work() -> None:
-        async with _calling() as (members, caller):
+        async with opened_caller() as (members, caller):
             platform = await members.platform_of(wanted, role)
             await members.check_public_url()
             tell = _quiet if as_json else _step
@@ -300,7 +255,7 @@ def rotate(party: PartyArgument, yes: YesOption = False, as_json: JSON = False) 
             if as_json:
                 print_json(platform_json(await members.platform_of(wanted, role)))
 
-    _run(work)
+    run_on_members(work)
 
 
 @party_app.command("set")
@@ -326,7 +281,7 @@ def set_switches(
     async def work() -> None:
         from hub.server import make_guard
 
-        async with _members() as members:
+        async with opened_members() as members:
             platform = await members.platform_of(wanted, role)
             _confirm(platform, "Change", yes)
             names = [each.partition("=")[2] for each in switches if each.startswith("name=")]
@@ -336,48 +291,7 @@ def set_switches(
                 await members.set_name(platform, name)
             await _tell(members, platform.id, as_json, f"{platform}: {', '.join(switches)}")
 
-    _run(work)
-
-
-def routes(as_json: JSON = False) -> None:
-    """Show the routing table as the hub sees it: who is reached where."""
-
-    async def work() -> None:
-        async with _members() as members:
-            platforms = await members.platforms()
-        rows = [
-            {
-                "party": str(party),
-                "roles": ",".join(sorted(role.role for role in platform.roles if role.party.key == key)),
-                "status": _status(platform, key),
-                "platform": platform.id,
-                "module": module,
-                "interface": interface,
-                "url": url,
-            }
-            for platform in platforms
-            for key, party in {role.party.key: role.party for role in platform.roles}.items()
-            for (module, interface), url in _endpoints(platform)
-            if module not in ("credentials", "hubclientinfo")
-        ]
-        if as_json:
-            print_json(rows)
-        elif rows:
-            print_table(rows)
-        else:
-            typer.echo("There are no parties yet. Invite one with: ocpi-hub party invite DE-ABC:EMSP")
-
-    _run(work)
-
-
-def _endpoints(platform: Platform) -> list[tuple[tuple[str, str], str]]:
-    return [*sorted(platform.endpoints.items())] or [(("-", "-"), "-")]
-
-
-def _status(platform: Platform, key: tuple[str, str]) -> str:
-    """Give the best status of a party's roles, which is what it can be reached by."""
-    statuses = {platform.status_of(role) for role in platform.roles if role.party.key == key}
-    return next(status.value for status in ConnectionStatus if status in statuses)
+    run_on_members(work)
 
 
 async def _tell(members: "Members", platform_id: int, as_json: bool, text: str) -> None:

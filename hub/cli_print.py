@@ -1,5 +1,6 @@
-"""How commands print rows: aligned for scripts and pipes, in colours on a terminal."""
+"""How commands print: JSON for scripts; rows aligned for pipes, in colours on a terminal."""
 
+import json
 import sys
 from typing import Any
 
@@ -14,6 +15,11 @@ _COLOURS = {
     "not yet": "yellow",
     "over": "dim",
 }
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON for scripts."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def print_table(rows: list[dict[str, Any]]) -> None:

@@ -6,6 +6,7 @@ import typer
 
 from config.ocpi import format_time
 from hub.cli_print import printable
+from hub.switches import written
 from parties.model import Platform
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 def platform_json(platform: Platform) -> dict[str, Any]:
     """Give a platform as `--json` has it everywhere."""
-    switches = platform.switches
     return {
         "platform": platform.id,
         "name": platform.name,
@@ -35,15 +35,7 @@ def platform_json(platform: Platform) -> dict[str, Any]:
             {"module": module, "interface": interface, "url": url}
             for (module, interface), url in sorted(platform.endpoints.items())
         ],
-        "switches": {
-            "token": switches.token,
-            "foreign_owner": _on_off(switches.foreign_owner),
-            "pull": _on_off(switches.pull),
-            "catch_up": _on_off(switches.catch_up),
-            "owner_as_sender": _on_off(switches.owner_as_sender),
-            "origins": ",".join(switches.origins),
-            **{f"endpoint.{name.replace(':', '.')}": url for name, url in switches.endpoints.items()},
-        },
+        "switches": written(platform.switches),
     }
 
 
@@ -68,10 +60,6 @@ def _pull_line(pull: dict[str, Any]) -> str:
     if pull["due_at"] and pull["state"] in ("done", "failed"):
         line += f"  next {pull['due_at']}"
     return f"{line}  {printable(pull['problem'])}" if pull["problem"] else line
-
-
-def _on_off(is_on: bool) -> str:
-    return "on" if is_on else "off"
 
 
 def show_json(

@@ -3,7 +3,7 @@
 Works on the database, whether a hub runs or not; running hubs follow by themselves.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
@@ -15,12 +15,13 @@ import orjson
 from config.ocpi import AUTHORIZATION, EndpointsMissing, InvalidParameters, OCPIError, PartnerUnusable, PartyID
 from config.settings import Settings
 from hub import client as http
-from hub.addresses import AddressGuard, URLRefused
+from hub.addresses import AddressGuard
 from hub.credentials import store_registration
 from hub.database import Database
 from hub.handshake import Caller, Discovery, OutcomeUnknown
+from hub.switches import read_switches
 from parties import store
-from parties.model import Platform, Role, Switches, origin_of
+from parties.model import Platform, Role, Switches
 from parties.pulls import Pull, read_pulls
 from parties.registration import check_roles, credentials_object, read_credentials, require_endpoints
 from parties.tokens import Secret, SecretKeys, make_token
@@ -169,12 +170,10 @@ class Members:
 
     async def set_switches(self, platform: Platform, assignments: Iterable[str], guard: AddressGuard) -> Switches:
         """Change how one platform is dealt with: `token=raw`, `foreign_owner=on`, and so on. Raises MemberError."""
-        switches = platform.switches
-        for assignment in assignments:
-            name, equals, value = assignment.partition("=")
-            if not equals:
-                raise MemberError(f"{assignment!r} is no NAME=VALUE, like token=raw.")
-            switches = _switch(switches, name.strip(), value.strip(), guard)
+        try:
+            switches = read_switches(platform.switches, assignments, guard)
+        except ValueError as exc:
+            raise MemberError(str(exc)) from exc
         async with self._database.changing() as connection:
             await store.set_switches(connection, platform.id, switches)
         return switches
@@ -357,51 +356,3 @@ class Members:
 
 def _list(roles: Iterable[Role]) -> str:
     return ", ".join(str(role) for role in roles)
-
-
-def _switch(switches: Switches, name: str, value: str, guard: AddressGuard) -> Switches:
-    if name == "token":
-        if value == "auto":
-            return replace(switches, token="auto")  # noqa: S106
-        if value == "base64":
-            return replace(switches, token="base64")  # noqa: S106
-        if value == "raw":
-            return replace(switches, token="raw")  # noqa: S106
-        raise MemberError("token is auto (as learnt), base64 or raw.")
-    if name in _ON_OFF:
-        if value not in ("on", "off"):
-            raise MemberError(f"{name} is on or off.")
-        return _ON_OFF[name](switches, value == "on")
-    if name == "origins":
-        urls = [part.strip() for part in value.split(",") if part.strip()]
-        try:
-            for url in urls:
-                guard.check_url(url)
-            return replace(switches, origins=tuple(origin_of(url) for url in urls))
-        except (URLRefused, ValueError) as exc:
-            raise MemberError(f"origins: {exc}") from exc
-    if name.startswith("endpoint."):
-        module, _, interface = name.removeprefix("endpoint.").rpartition(".")
-        if not module or interface not in ("SENDER", "RECEIVER"):
-            raise MemberError("An endpoint is named like endpoint.commands.RECEIVER=https://...")
-        endpoints = dict(switches.endpoints)
-        endpoints.pop(f"{module}:{interface}", None)
-        if value:
-            try:
-                guard.check_url(value)
-            except URLRefused as exc:
-                raise MemberError(f"{name}: {exc}") from exc
-            endpoints[f"{module}:{interface}"] = value
-        return replace(switches, endpoints=endpoints)
-    raise MemberError(
-        f"{name!r} cannot be set; these can: name, token, {', '.join(_ON_OFF)}, origins, endpoint.MODULE.SENDER, "
-        "endpoint.MODULE.RECEIVER."
-    )
-
-
-_ON_OFF: Mapping[str, Callable[[Switches, bool], Switches]] = {
-    "foreign_owner": lambda switches, is_on: replace(switches, foreign_owner=is_on),
-    "pull": lambda switches, is_on: replace(switches, pull=is_on),
-    "catch_up": lambda switches, is_on: replace(switches, catch_up=is_on),
-    "owner_as_sender": lambda switches, is_on: replace(switches, owner_as_sender=is_on),
-}

@@ -352,6 +352,15 @@ def are_opposite(one: str, other: str) -> bool:
     return other in BROADCAST_TO.get(one, ()) or one in BROADCAST_TO.get(other, ())
 
 
+def acting_roles(roles: Iterable[str], module: str, interface: InterfaceRole) -> tuple[str, ...]:
+    """Give in which of its roles a party takes an interface's side: those that typically host it; all if none does.
+
+    As CPO and eMSP, a party shares its tokens as eMSP only. OCPI's headers carry no role (T-020).
+    """
+    roles = tuple(roles)
+    return tuple(role for role in roles if (module, interface) in HOSTS.get(role, ())) or roles
+
+
 def custom_operations(modules: Iterable[str]) -> tuple[Operation, ...]:
     """Give the rows of custom modules: every method on any path of both interfaces (R-289)."""
     rows: list[Operation] = []

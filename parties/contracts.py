@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Literal, NamedTuple, Self
 
 from config.ocpi import InterfaceRole, PartyID
-from config.operations import HOSTS
+from config.operations import HOSTS, acting_roles
 from parties.model import Platform, Role
 
 PartyKey = tuple[str, str]
@@ -274,8 +274,7 @@ class Contracts:
 
     def _acting(self, party: PartyKey, module: str, interface: InterfaceRole) -> tuple[str, ...]:
         """Give the roles in which a party hosts this interface; all it has when none does."""
-        roles = self._roles_of(party)
-        return tuple(role for role in roles if (module, interface) in HOSTS.get(role, ())) or roles
+        return acting_roles(self._roles_of(party), module, interface)
 
     def _roles_of(self, party: PartyKey) -> tuple[str, ...]:
         return self._roles.get(party, ())

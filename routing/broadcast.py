@@ -1,7 +1,7 @@
 """To whom a broadcast goes: the parties with an opposite role that take the module and that contracts allow."""
 
 from config.ocpi import PartyID
-from config.operations import BROADCAST_TO, HOSTS
+from config.operations import BROADCAST_TO, acting_roles
 from parties.contracts import PartyKey
 from parties.model import Platform
 from routing.table import RoutingTable
@@ -10,9 +10,8 @@ from routing.table import RoutingTable
 def pushing_roles(sender: PartyKey, platform_id: int, module: str, table: RoutingTable) -> frozenset[str]:
     """Give the roles in which a party pushes a module: those that own such objects, or all it has if none does."""
     platform = table.platforms.get(platform_id)
-    roles = [role.role for role in platform.roles if role.party.key == sender] if platform else []
-    owning = [role for role in roles if (module, "SENDER") in HOSTS.get(role, ())]
-    return frozenset(owning or roles)
+    roles = (role.role for role in platform.roles if role.party.key == sender) if platform else ()
+    return frozenset(acting_roles(roles, module, "SENDER"))
 
 
 def receiving_parties(

@@ -1,7 +1,7 @@
 """Whose shared objects a party may see: OCPI leaves it to the hub, agreements and privacy decide (R-161, T-071)."""
 
 from config.ocpi import InterfaceRole, PartyID
-from config.operations import HOSTS, are_opposite
+from config.operations import acting_roles, are_opposite
 from parties.model import Platform
 from routing.objects import fold
 from routing.table import RoutingTable
@@ -31,5 +31,5 @@ def roles_in(party: PartyID, platform: Platform, module: str, interface: Interfa
     Those that typically host the interface, where the party has one: as CPO and eMSP, it shares tokens as eMSP only.
     """
     mine = [role for role in platform.roles if role.party.key == party.key]
-    hosting = [role for role in mine if (module, interface) in HOSTS.get(role.role, ())]
-    return frozenset(role.role for role in hosting or mine if platform.takes_part(role))
+    acting = acting_roles((role.role for role in mine), module, interface)
+    return frozenset(role.role for role in mine if role.role in acting and platform.takes_part(role))

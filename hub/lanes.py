@@ -30,6 +30,7 @@ from hub.trace import RequestLog
 from parties.contracts import PartyKey
 from parties.store import queries
 from routing.broadcast import receiving_parties
+from routing.objects import unfold
 from routing.table import RoutingTable
 
 log = structlog.get_logger()
@@ -118,7 +119,7 @@ class Lanes:
     def _offer(self, row: BroadcastRow) -> None:
         assert self._feed is not None
         self._feed.offered = max(self._feed.offered, row.id)
-        sender = _key_of(row.owner)
+        sender = unfold(row.owner)
         for platform_id, parties in self._find_targets(sender, row.platform_id, row.module):
             lane = self._lanes.get(platform_id)
             if lane is not None:
@@ -327,7 +328,7 @@ class Lanes:
         platform = self._live.table.platforms.get(lane.platform_id)
         if platform is None or current.broadcast is None:
             return
-        sender = _key_of(current.key.owner)
+        sender = unfold(current.key.owner)
         parties = receiving_parties(platform, sender, current.platform_id, current.key.module, self._live.table)
         state = State(current.broadcast, current.broadcast, datetime.now(UTC))
         lane.offer_state(current.key, state, parties, sender, current.platform_id)
@@ -436,8 +437,3 @@ class Lanes:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _key_of(owner: str) -> PartyKey:
-    country_code, _, party_id = owner.partition("-")
-    return (country_code, party_id)

@@ -93,6 +93,12 @@ def fold(party: PartyID) -> str:
     return str(party).upper()
 
 
+def unfold(folded: str) -> tuple[str, str]:
+    """Give the key of a party that `fold` gave."""
+    country_code, _, party_id = folded.partition("-")
+    return (country_code, party_id)
+
+
 def read_time(text: object) -> datetime | None:
     """Read an OCPI DateTime as members write it: without a zone it is UTC, and any number of decimals will do.
 

@@ -14,7 +14,7 @@ import msgspec
 from config.ocpi import InvalidParameters, PartyID, UnknownReceiver
 from config.operations import FoundBy
 from routing.message import Message
-from routing.objects import ID_MAX, RESERVATIONS, ObjectKey, fold, read_id, token_key
+from routing.objects import ID_MAX, RESERVATIONS, ObjectKey, fold, read_id, token_key, unfold
 from routing.table import RoutingTable
 
 IN_BODY: frozenset[FoundBy] = frozenset(
@@ -112,8 +112,7 @@ def find_named(party: PartyID, table: RoutingTable) -> PartyID:
 
 def _receiver(text: str, message: Message, table: RoutingTable) -> PartyID | None:
     """Give a party that takes part and that the sender may talk to, other than itself."""
-    country_code, _, party_id = text.partition("-")
-    key, operation = (country_code, party_id), message.operation
+    key, operation = unfold(text), message.operation
     interface = (key, operation.module, operation.interface)
     takes_part = any(key in each.active and interface not in each.paused for each in table.holders.get(key, ()))
     if key == message.sender.key or not takes_part:

@@ -67,7 +67,7 @@ def resolve(message: Message, table: RoutingTable, hub: PartyID, *, broadcasts_o
             return Broadcast()
         if not operation.found_by:
             raise UnknownReceiver(
-                f"The OCPI-to headers are missing, and nothing in {operation.label} says who is meant."
+                f"The OCPI-to headers are missing, and nothing in this {_name(operation)} says who is meant."
             )
         return ByContent()
     if receiver.key == hub.key:
@@ -75,7 +75,8 @@ def resolve(message: Message, table: RoutingTable, hub: PartyID, *, broadcasts_o
             return Broadcast()
         if operation.merged:
             return GetAll()
-        raise InvalidParameters(f"{operation.label} cannot be addressed to the hub itself.")
+        instead = "name its receiver in the OCPI-to headers" + (", or leave them out" if operation.found_by else "")
+        raise InvalidParameters(f"This {_name(operation)} cannot be addressed to the hub itself: {instead}.")
     return resolve_direct(message, receiver, table)
 
 
@@ -154,6 +155,10 @@ def join(endpoint: str, path: str, query: str) -> str:
         base = f"{base.rstrip('/')}/{path}"
     both = "&".join(part for part in (own_query, query) if part)
     return f"{base}?{both}" if both else base
+
+
+def _name(operation: Operation) -> str:
+    return f"{operation.method} on the {operation.interface} interface of {operation.module}"
 
 
 def _roles(party: PartyID, platform: Platform) -> list[Role]:

@@ -7,7 +7,18 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+
+from config.operations import OPERATIONS
 
 PREFIX = "OCPI_HUB_"
 CONFIG_VARIABLE = "OCPI_HUB_CONFIG"
@@ -35,7 +46,20 @@ def _read_days(value: Any) -> Any:
     return {name.strip(): days.strip() for name, _, days in pairs}
 
 
-Days = Annotated[dict[str, Annotated[int, Field(ge=0)]], BeforeValidator(_read_days)]
+_RETENTION = {"sessions": 30, "cdrs": 90}
+
+
+def _with_default_days(days: dict[str, int]) -> dict[str, int]:
+    """Keep the limits that are not named: who leaves tokens out must not keep everybody's sessions for ever by it."""
+    kept = sorted({row.module for rows in OPERATIONS.values() for row in rows if row.merged})
+    if unknown := sorted(set(days) - set(kept)):
+        raise ValueError(f"the mirror keeps no {', '.join(unknown)}; it keeps {', '.join(kept)}")
+    return _RETENTION | days
+
+
+Days = Annotated[
+    dict[str, Annotated[int, Field(ge=0)]], BeforeValidator(_read_days), AfterValidator(_with_default_days)
+]
 Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
 Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_split)]
 Network = IPv4Network | IPv6Network
@@ -128,9 +152,9 @@ class Settings(BaseModel):
         1024 * 1024, ge=1024, description="Largest object that is broadcast or kept in the mirror, in bytes."
     )
     retention: Days = Field(
-        default_factory=lambda: {"sessions": 30, "cdrs": 90},
-        description="Days for which the mirror keeps a module's objects, like sessions=30,cdrs=90; 0 leaves the module "
-        "out. A module that is not named is kept for as long as its owner is a member.",
+        _RETENTION,
+        description="Days for which the mirror keeps the objects of the modules named, like sessions=60,tokens=0; 0 "
+        "leaves the module out. Others keep their default; without one, for as long as their owner is a member.",
     )
     page_limit: int = Field(
         100, ge=1, le=1000, description="Most objects on a page of a list that the hub answers itself (X-Limit)."

@@ -146,6 +146,21 @@ def test_a_list_is_comma_separated_in_the_environment_and_an_array_in_the_file(
     assert settings.forward_headers == ("X-One", "X-Two")
 
 
+@pytest.mark.parametrize(
+    ("given", "days"),
+    [
+        ("tokens=0", {"sessions": 30, "cdrs": 90, "tokens": 0}),
+        ("sessions=60, locations=365", {"sessions": 60, "cdrs": 90, "locations": 365}),
+    ],
+)
+def test_a_limit_of_days_that_is_not_named_stays_in_force(
+    monkeypatch: pytest.MonkeyPatch, given: str, days: dict[str, int]
+) -> None:
+    monkeypatch.setenv(PREFIX + "RETENTION", given)
+
+    assert read_settings().retention == days
+
+
 @pytest.mark.parametrize("name", ["OCPI_HUB_PROT", "OCPI_HUB_", "ocpi_hub_port", "OCPI_HUB_Port"])
 def test_an_unknown_variable_is_an_error_that_names_it(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(name, "1")
@@ -198,6 +213,9 @@ def test_a_file_that_cannot_be_read_is_an_error_that_names_it(tmp_path: Path, co
         ("max_in_flight", "0"),
         ("urgent_in_flight", "0"),
         ("in_flight_wait", "0"),
+        ("retention", "toknes=0"),
+        ("retention", "tokens"),
+        ("retention", "cdrs=-1"),
         ("drain_timeout", "0"),
         ("allowed_networks", "10.1.2.3/16"),
         ("allowed_networks", "10.1.0.0/16,example.com"),

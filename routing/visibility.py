@@ -1,7 +1,7 @@
 """Whose shared objects a party may see: OCPI leaves it to the hub, agreements and privacy decide (R-161, T-071)."""
 
 from config.ocpi import InterfaceRole, PartyID
-from config.operations import acting_roles, are_opposite
+from config.operations import BROADCAST_TO, acting_roles
 from parties.model import Platform
 from routing.objects import fold
 from routing.table import RoutingTable
@@ -10,7 +10,8 @@ from routing.table import RoutingTable
 def visible_owners(viewer: PartyID, platform: Platform, module: str, table: RoutingTable) -> frozenset[str]:
     """Give the folded parties whose objects of a module this party may see on its platform, be they online or not.
 
-    Of parties with an opposite role that take part, as far as contracts allow; never its own (T-070).
+    Of parties that take part in a role whose pushes are for the viewer's (R-130), as far as contracts allow; never its
+    own (T-070).
     """
     roles = roles_in(viewer, platform, module, "RECEIVER")
     owners = set()
@@ -19,8 +20,8 @@ def visible_owners(viewer: PartyID, platform: Platform, module: str, table: Rout
             continue
         owner = PartyID(*key)
         theirs = {role for holder in holders for role in roles_in(owner, holder, module, "SENDER")}
-        has_business = any(are_opposite(one, other) for one in roles for other in theirs)
-        if has_business and table.contracts.allows(viewer.key, key, module, "SENDER"):
+        is_for_viewer = any(roles & BROADCAST_TO.get(other, frozenset()) for other in theirs)
+        if is_for_viewer and table.contracts.allows(viewer.key, key, module, "SENDER"):
             owners.add(fold(owner))
     return frozenset(owners)
 

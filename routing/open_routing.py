@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 from config.ocpi import InvalidParameters, PartyID, UnknownReceiver
-from config.operations import FoundBy
+from config.operations import HOSTS, FoundBy
 from routing.message import Message
 from routing.objects import ID_MAX, RESERVATIONS, ObjectKey, fold, read_id, token_key, unfold
 from routing.table import RoutingTable
@@ -90,6 +90,8 @@ def choose(parties: Collection[str], question: Question, message: Message, table
     Raises UnknownReceiver: there is none, or more than one.
     """
     found = [party for text in parties if (party := _receiver(text, message, table)) is not None]
+    if len(found) > 1:
+        found = [party for party in found if _hosts(party, message, table)] or found
     if not found:
         raise UnknownReceiver(
             f"The OCPI-to headers are missing, and the {question.subject} leads to nobody: it is not known at this "
@@ -120,6 +122,16 @@ def _receiver(text: str, message: Message, table: RoutingTable) -> PartyID | Non
     if not table.contracts.allows(message.sender.key, key, operation.module, operation.interface):
         return None
     return _registered(key, table)
+
+
+def _hosts(party: PartyID, message: Message, table: RoutingTable) -> bool:
+    """Whether a party has a role that hosts what is called, as a CPO does commands: a namesake without is not meant."""
+    hosted = (message.operation.module, message.operation.interface)
+    return any(
+        role.party.key == party.key and hosted in HOSTS.get(role.role, ()) and platform.takes_part(role)
+        for platform in table.holders.get(party.key, ())
+        for role in platform.roles
+    )
 
 
 def _registered(key: tuple[str, str], table: RoutingTable) -> PartyID | None:
@@ -172,19 +184,25 @@ def _by_addressee(message: Message, content: _Content) -> PartyID | Question:
 
 
 def _by_session(message: Message, content: _Content) -> PartyID | Question:
-    return _whose_session(read_id(message.target.segments[0]), message)
+    """Ask whose a session is: one of the sender's own, else any of that id.
+
+    Only of who has none of its own, like an SCSP: an eMSP's that is not known here must not become another driver's.
+    """
+    session = read_id(message.target.segments[0])
+    own = _own_session(session, message)
+    is_emsp = any(role.role == "EMSP" and role.party.key == message.sender.key for role in message.platform.roles)
+    look_ups = (own,) if is_emsp else (own, LookUp("sessions", session.upper()))
+    return Question(f"session {session}", look_ups)
 
 
 def _by_session_in_body(message: Message, content: _Content) -> PartyID | Question:
-    return _whose_session(_read_text(content.session_id, "session_id"), message)
+    """Ask whose a session is that is to be stopped: one of the sender's own."""
+    session = _read_text(content.session_id, "session_id")
+    return Question(f"session {session}", (_own_session(session, message),))
 
 
-def _whose_session(session: str, message: Message) -> Question:
-    """Ask whose a session is: one of the sender's own, else (an SCSP has none) any of that id."""
-    key = session.upper()
-    return Question(
-        f"session {session}", (LookUp("sessions", key, addressee=fold(message.sender)), LookUp("sessions", key))
-    )
+def _own_session(session: str, message: Message) -> LookUp:
+    return LookUp("sessions", session.upper(), addressee=fold(message.sender))
 
 
 def _by_location(message: Message, content: _Content) -> PartyID | Question:

@@ -104,7 +104,7 @@ async def test_a_session_is_looked_for_among_the_senders_own(hub: HubOnTest) -> 
         expect.relayed(answer, to="DE-TNM", sender="NL-ALF")
         await emsp.wait_for(1)
         await tnm.wait_for(1)
-        # Who has no such session of its own means anybody's: here one of two.
+        # One that is not the sender's own is nobody's to stop.
         answer = await emsp.call(
             "POST",
             "commands",
@@ -114,7 +114,7 @@ async def test_a_session_is_looked_for_among_the_senders_own(hub: HubOnTest) -> 
             headers=expect.IDS,
             body=stop_session(url, "101"),
         )
-        assert "ambiguous" in expect.refusal(answer, 4001, to="NL-MSP")["status_message"]
+        assert "session 101 leads to nobody" in expect.refusal(answer, 4001, to="NL-MSP")["status_message"]
         answer = await command(emsp, "STOP_SESSION", stop_session(url, "S-404"))
         assert "session S-404" in expect.refusal(answer, 4001, to="NL-TST")["status_message"]
         assert (len(cpo.received), len(both.received)) == (1, 1)

@@ -224,7 +224,15 @@ def _raise_last_updated(members: Members, delivered: Raw | None) -> None:
 
 
 def _time_in(value: Raw | None) -> datetime | None:
-    return None if value is None else read_time(_read_any(value))
+    return None if value is None else read_time(_value_of(value))
+
+
+def _value_of(value: Raw) -> Any:
+    """Give what stands there; None also for what is no value, like a number of 400 digits."""
+    try:
+        return _read_any(value)
+    except (msgspec.DecodeError, RecursionError):
+        return None
 
 
 def _dated(body: bytes | Raw) -> _Dated:
@@ -253,5 +261,5 @@ def _start_of(period: Raw) -> datetime | str | None:
         return None
     if text is None:
         return None
-    value = _read_any(text)
+    value = _value_of(text)
     return read_time(value) or (value if isinstance(value, str) else None)

@@ -9,7 +9,18 @@ from enum import Enum
 
 import msgspec
 
-from routing.merge import Refused, change_evse, compose, find_evse, is_older, later, outline, patch, patch_session
+from routing.merge import (
+    Refused,
+    change_evse,
+    compose,
+    find_evse,
+    is_older,
+    last_updated_of,
+    later,
+    outline,
+    patch,
+    patch_session,
+)
 from routing.objects import Change, ObjectKey, object_fields
 
 _FUTURE = timedelta(days=1)
@@ -105,9 +116,12 @@ def _put(stored: Stored, change: Change, *, is_pulled: bool) -> Taken:
         if stored.deleted:
             return Taken.OLDER  # a page that was made before the owner deleted it
         if stored.body is not None and compose(stored.body, stored.parts) == change.body:
+            if stored.platform_id != change.platform_id:  # its owner has moved, and what the old platform left goes
+                stored.platform_id, stored.is_touched = change.platform_id, True
             return Taken.SAME
     if is_pulled and not found.publish:  # that it exists is all that others may be told
-        if stored.exists and not stored.has_body and found.evse_uids <= stored.evse_uids:
+        is_known = stored.exists and not stored.has_body and found.evse_uids <= stored.evse_uids
+        if is_known and stored.platform_id == change.platform_id:
             return Taken.SAME
         _drop_body(stored)
         stored.last_updated = None
@@ -128,10 +142,15 @@ def _patch(stored: Stored, change: Change) -> Taken:
         return Taken.MISSING
     found = outline(change.key.module, change.body)
     moment = _comparable(found.last_updated, change)
-    if is_older(moment, stored.last_updated):
+    is_location = change.key.module == "locations"
+    replaces_evses = is_location and "evses" in object_fields(change.body)
+    # An EVSE may have news that a location's own fields were not told of: it does not make these old.
+    known = stored.last_updated
+    if is_location and not replaces_evses:
+        known = _comparable(last_updated_of(stored.body), change)
+    if is_older(moment, known):
         return Taken.OLDER
     merge = patch_session if change.key.module == "sessions" else patch
-    replaces_evses = change.key.module == "locations" and "evses" in object_fields(change.body)
     body = merge(stored.body, change.body)
     if replaces_evses:
         stored.evse_uids = found.evse_uids

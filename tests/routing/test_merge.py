@@ -99,6 +99,7 @@ class Reference:
     def __init__(self) -> None:
         self.location: dict[str, Any] | None = None
         self.latest = ""
+        self.own = self.raised = ""
         self.adds_evses = False
 
     def push(self, method: str, part: tuple[str, ...], body: dict[str, Any]) -> bool:
@@ -122,19 +123,25 @@ class Reference:
         if changed:
             self.adds_evses |= "evses" not in self.location
             self.location["evses"] = evses
-            raise_to(self.location, evses[-1 if at is None else at]["last_updated"])
+            self.raised = max(self.raised, evses[-1 if at is None else at]["last_updated"])
+            raise_to(self.location, self.raised)
             self.latest = max(self.latest, body["last_updated"])
         return changed
 
     def _push_whole(self, method: str, body: dict[str, Any]) -> bool:
         latest = max([body["last_updated"], *(evse["last_updated"] for evse in body.get("evses") or [])])
-        if latest < self.latest or (method == "PATCH" and self.location is None):
+        has_evses = method == "PUT" or "evses" in body
+        if latest < (self.latest if has_evses else self.own) or (method == "PATCH" and self.location is None):
             return False
+        self.own = body["last_updated"]
+        if has_evses:
+            self.raised = ""
         if method == "PUT":
             self.location, self.latest, self.adds_evses = body, latest, False
         else:
             assert self.location is not None
             self.location.update(body)
+            raise_to(self.location, self.raised)
             self.latest = max(self.latest, latest)
         return True
 

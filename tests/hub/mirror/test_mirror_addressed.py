@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from unittest import mock
@@ -206,3 +207,30 @@ async def test_whoever_stops_waiting_takes_nothing_from_the_others(database_url:
         looking.cancel()
         await asyncio.gather(looking, return_exceptions=True)
         assert len(await mirror.known("cdrs", "C1")) == 1
+
+
+async def test_what_a_party_shares_again_from_its_new_platform_is_not_the_old_ones(database_url: str) -> None:
+    """Else it would be forgotten with what the old platform left behind."""
+    async with a_mirror(database_url) as mirror:
+        page = [
+            a_change("PUT tariffs/NL/ABC/T1", a_tariff()),
+            a_change("PUT locations/NL/ABC/LOC1", a_location(publish=False)),
+        ]
+        await mirror.take_pulled(page)
+        await mirror.take_pulled([replace(each, platform_id=7) for each in page])
+        found = [await mirror.current(each.key) for each in page]
+        assert [each.platform_id for each in found if each is not None] == [7, 7]
+
+
+async def test_a_locations_own_change_counts_though_an_evse_has_later_news(database_url: str) -> None:
+    """T-096: many owners do not raise the location's last_updated when a status changes."""
+    async with a_mirror(database_url) as mirror:
+        await broadcast(mirror, "PUT locations/NL/ABC/LOC1", a_location(minutes=0))
+        await broadcast(mirror, "PATCH locations/NL/ABC/LOC1/E1", {"status": "CHARGING", "last_updated": at(9)})
+        await broadcast(mirror, "PATCH locations/NL/ABC/LOC1", {"name": "new", "last_updated": at(5)})
+        await broadcast(mirror, "PATCH locations/NL/ABC/LOC1", {"name": "old", "last_updated": at(4)})
+        found = await body_of(mirror, key("locations", "LOC1"))
+        assert (found["name"], found["last_updated"], found["evses"][0]["status"]) == ("new", at(9), "CHARGING")
+        # All EVSEs at once, as they were before: that would undo the status.
+        await broadcast(mirror, "PATCH locations/NL/ABC/LOC1", {"evses": [an_evse("E1", 5)], "last_updated": at(5)})
+        assert await body_of(mirror, key("locations", "LOC1")) == found

@@ -30,6 +30,8 @@ FAILURES_MAX = 3
 """After so many failures on the same page a round begins anew."""
 FIRST_RETRY_SECONDS = 5.0
 RETRY_AFTER_MAX = 3600.0
+_EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
+"""No object is older than OCPI; some owners have the year 1 where they know no time."""
 
 
 class Unreadable(Exception):
@@ -119,7 +121,7 @@ def next_date(date_from: datetime | None, objects: int, highest: datetime | None
     """
     if not objects:
         return date_from
-    return min(highest or started, started) - OVERLAP
+    return max(min(highest or started, started), _EARLIEST) - OVERLAP
 
 
 def next_page(

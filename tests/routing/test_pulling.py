@@ -296,3 +296,11 @@ def test_rounds_spread_and_tries_come_later_and_later_up_to_the_interval() -> No
     waits = [seconds_to_retry(failures, 3600, 0.5) for failures in (1, 2, 3, 4, 30)]
     assert waits == pytest.approx([5, 10, 20, 40, 3600])
     assert seconds_to_retry(1, 0.5, 0.5) == pytest.approx(0.5)
+
+
+def test_a_round_of_objects_from_the_year_one_is_followed_by_another() -> None:
+    """.NET's DateTime.MinValue."""
+    started = datetime(2026, 5, 1, tzinfo=UTC)
+    after = next_date(None, 3, datetime(1, 1, 1, tzinfo=UTC), started)
+    assert after is not None
+    assert after < started

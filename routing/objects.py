@@ -3,6 +3,7 @@
 OCPI 2.2.1, Transport and format, Client Owned Object Push.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,10 +14,12 @@ import msgspec
 
 from config.ocpi import InvalidParameters, PartyID
 from config.operations import Mirrors
-from routing.message import Message
+from routing.message import Message, WrongOwner
 
 ID_MAX = 255
 """Characters of an id; OCPI has 36 or 39, and no URL of more than 255."""
+LEVELS_MAX = 32
+"""Levels of objects and arrays in what the mirror keeps: OCPI has eight, and many JSON parsers give up at 64."""
 RESERVATIONS = "reservations"
 """What the mirror calls the reservations that a CPO took: they are nobody's object in OCPI."""
 KEEP_RESERVATION = timedelta(days=1)
@@ -77,6 +80,10 @@ class _Named(msgspec.Struct):
 _read_named = msgspec.json.Decoder(_Named).decode
 _read_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
+_MARKS = bytes.maketrans(b"{}", b"[]")
+_NO_MARKS = bytes(set(range(256)) - set(b'{}[]"'))
+_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"')
+
 # What the body calls the id that ends the path: by module and by how many ids the path has below the owner.
 _ID_FIELDS = {
     ("locations", 1): "id",
@@ -114,8 +121,21 @@ def read_time(text: object) -> datetime | None:
 
 
 def is_id(value: object) -> bool:
-    """Whether this can be an object's id: 1 to 255 printable characters."""
-    return isinstance(value, str) and 0 < len(value) <= ID_MAX and value.isprintable()
+    """Whether this can be an object's id: 1 to 255 printable characters, also folded."""
+    if not isinstance(value, str) or not 0 < len(value) <= ID_MAX or not value.isprintable():
+        return False
+    return value.isascii() or len(value.upper()) <= ID_MAX
+
+
+def is_deeper_than(levels: int, body: bytes) -> bool:
+    """Whether objects and arrays are nested in more levels than this in valid JSON; 20 µs for 20 kB."""
+    if b"\\" in body:
+        body = _STRINGS.sub(b"", body)
+    marks = body.translate(_MARKS, _NO_MARKS).replace(b'""', b"")  # most strings have no marks in them
+    marks = _STRINGS.sub(b"", marks)
+    for _ in range(levels):
+        marks = marks.replace(b"[]", b"")
+    return bool(marks)
 
 
 def read_id(segment: str) -> str:
@@ -130,8 +150,8 @@ def read_id(segment: str) -> str:
 def read_change(message: Message, body: bytes, received_at: datetime, addressee: PartyID | None = None) -> Change:
     """Understand a push: to everybody, or to one party.
 
-    Raises InvalidParameters (2001) when the body's id or owner is not what the URL names (R-268), and where the hub as
-    server of a broadcast must refuse: a PATCH without last_updated (R-258).
+    Raises InvalidParameters (2001) when the body's id or owner is not what the URL names (R-268), or the owner is not
+    the sender, and where the hub as server of a broadcast must refuse: a PATCH without last_updated (R-258).
     """
     operation = message.operation
     if operation.mirrors == "reservation":
@@ -144,7 +164,7 @@ def read_change(message: Message, body: bytes, received_at: datetime, addressee:
     if not operation.owner_in_path:
         return _read_posted(message, body, received_at, addressee)
     country_code, party_id, *ids = message.target.segments
-    owner = PartyID(read_id(country_code), read_id(party_id))
+    owner = _owned_by_sender(PartyID(read_id(country_code), read_id(party_id)), message)
     names = [read_id(each) for each in ids]
     if operation.method != "DELETE":
         named = _read_body(body)
@@ -217,7 +237,7 @@ def _read_posted(message: Message, body: bytes, received_at: datetime, addressee
     """Understand a CDR, whose owner and id are in the body only."""
     named = _read_body(body)
     texts = [_text(getattr(named, name), name) for name in ("country_code", "party_id", "id")]
-    owner = PartyID(texts[0], texts[1])
+    owner = _owned_by_sender(PartyID(texts[0], texts[1]), message)
     key = ObjectKey(message.operation.module, fold(owner), texts[2].upper(), fold(addressee) if addressee else "")
     path = "/".join(quote(text, safe="") for text in texts)
     return _change(message, key, received_at, path=path, body=body)
@@ -231,11 +251,24 @@ def _read_reservation(message: Message, body: bytes, received_at: datetime, take
     return _change(message, key, received_at, path=quote(name, safe=""), expires_at=expires_at)
 
 
+def _owned_by_sender(owner: PartyID, message: Message) -> PartyID:
+    """Make sure that everybody shares what is theirs: a CDR has its owner in the body only (R-268).
+
+    A platform that may name others in its URLs (`foreign_owner`) still shares as itself only.
+    """
+    if fold(owner) != fold(message.sender):
+        raise WrongOwner(f"{owner} is named as owner, but the sender is {message.sender}.")
+    return owner
+
+
 def _read_body(body: bytes) -> _Named:
     try:
-        return _read_named(body)
+        named = _read_named(body)
     except (msgspec.DecodeError, RecursionError) as exc:
         raise InvalidParameters("The body must be a JSON object.") from exc
+    if is_deeper_than(LEVELS_MAX, body):
+        raise InvalidParameters(f"The body has more than {LEVELS_MAX} levels of objects and arrays.")
+    return named
 
 
 def _check_named(named: _Named, module: str, method: str, owner: PartyID, names: list[str], *, is_strict: bool) -> None:

@@ -9,13 +9,15 @@ from urllib.parse import quote
 import msgspec
 
 from config.ocpi import PartyID
+from config.operations import HOSTS
 from parties.model import Platform
-from routing.objects import ID_MAX, Change, ObjectKey, fold, read_time, token_key
+from routing.answers import is_json
+from routing.objects import LEVELS_MAX, Change, ObjectKey, fold, is_deeper_than, is_id, read_time, token_key
 from routing.pulling import Unreadable
 
 LeftOut = Literal["no_id", "foreign_owner", "not_a_member", "too_large", "no_object"]
-"""Why an object is not taken. foreign_owner: of no party of this platform (R-271). not_a_member: the cdr_token of a
-session or CDR is of nobody here."""
+"""Why an object is not taken. foreign_owner: of no party that shares such objects from this platform (R-271).
+not_a_member: the cdr_token of a session or CDR is of nobody here."""
 
 
 class _Envelope(msgspec.Struct):
@@ -93,20 +95,22 @@ def read_pulled(
     """
     if len(body) > max_bytes:
         return "too_large"
+    # What msgspec passes over it does not check to be UTF-8, nor numbers; and this is to be read by others.
+    if not is_json(body) or is_deeper_than(LEVELS_MAX, body):
+        return "no_object"
     try:
-        body.decode()  # what msgspec passes over it does not check to be UTF-8
         given = _object.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return "no_object"
     ident = given.uid if module == "tokens" else given.id
-    if not _is_id(ident):
+    if not is_id(ident):
         return "no_id"
     owner = _party(given.country_code, given.party_id)
-    if owner is None or owner.key not in platform.parties:
+    if owner is None or not _may_share(owner, module, platform):
         return "foreign_owner"
     object_key, query, addressee = ident.upper(), "", ""
     if module == "tokens":
-        if _is_id(given.type) and given.type.upper() != "RFID":
+        if is_id(given.type) and given.type.upper() != "RFID":
             query = f"type={quote(given.type, safe='')}"
         object_key = token_key(ident, query)
     elif module in ("sessions", "cdrs"):
@@ -137,8 +141,12 @@ def read_last_updated(body: bytes) -> datetime | None:
         return None
 
 
-def _is_id(value: object) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= ID_MAX and value.isprintable()
+def _may_share(owner: PartyID, module: str, platform: Platform) -> bool:
+    """Whether a party takes part on this platform in a role that shares these: it may have another on another one."""
+    return any(
+        role.party.key == owner.key and platform.takes_part(role) and (module, "SENDER") in HOSTS.get(role.role, ())
+        for role in platform.roles
+    )
 
 
 def _party(country_code: object, party_id: object) -> PartyID | None:

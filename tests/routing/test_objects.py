@@ -5,9 +5,22 @@ from typing import Any
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from config.ocpi import InvalidParameters, PartyID
-from routing.objects import KEEP_PROFILE, KEEP_RESERVATION, Change, ObjectKey, object_fields, read_change
+from parties.model import Switches
+from routing.message import WrongOwner
+from routing.objects import (
+    KEEP_PROFILE,
+    KEEP_RESERVATION,
+    Change,
+    ObjectKey,
+    is_deeper_than,
+    is_id,
+    object_fields,
+    read_change,
+)
 from tests.routing.cast import a_message, a_platform
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -128,3 +141,36 @@ def test_an_objects_fields_are_the_bytes_that_stand_there() -> None:
     assert object_fields(b'{"a" : 4.00, "b": {"c" :1e2 } ,"a":5.10}') == {"a": b"5.10", "b": b'{"c" :1e2 }'}
     with pytest.raises(InvalidParameters):
         object_fields(b"7")
+
+
+def test_everybody_shares_as_itself_only() -> None:
+    """R-268: a CDR names its owner in the body only, and `foreign_owner` lets a URL name another."""
+    body = {"country_code": "SE", "party_id": "VOL", "id": "C1"}
+    with pytest.raises(WrongOwner, match="SE-VOL is named as owner"):
+        read("POST receiver/cdrs", body, to="DE-TNM")
+    platform = a_platform(switches=Switches(foreign_owner=True))
+    message = a_message("PUT receiver/sessions/SE/VOL/C1", platform, to="DE-TNM")
+    with pytest.raises(WrongOwner):
+        read_change(message, orjson.dumps(body), NOW, PartyID("DE", "TNM"))
+
+
+def _levels(value: Any) -> int:
+    children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    return 0 if children is None else 1 + max(map(_levels, children), default=0)
+
+
+_TEXTS = st.text(alphabet=st.sampled_from('ab"\\[]{},: \n\u00e9'), max_size=5)
+_VALUES = st.recursive(
+    _TEXTS | st.integers(0, 9) | st.none(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_TEXTS, inner, max_size=3),
+)
+
+
+@given(_VALUES, st.integers(0, 8))
+def test_levels_are_those_of_the_value_whatever_its_strings_hold(value: Any, levels: int) -> None:
+    assert is_deeper_than(levels, orjson.dumps(value)) == (_levels(value) > levels)
+
+
+def test_an_id_that_grows_when_folded_still_fits() -> None:
+    assert is_id("\u00df" * 127)
+    assert not is_id("\u00df" * 128)

@@ -141,3 +141,11 @@ def test_one_object_may_come_wrapped_in_a_list() -> None:  # QUIRKS 9
     for body in (b'{"data":[]}', b'{"data":[{},{}]}', b"{}", b"<html>"):
         with pytest.raises(Unreadable):
             read_single(body)
+
+
+def test_a_party_shares_only_what_its_role_on_this_platform_has() -> None:
+    """As CPO it may be on another platform, whose list of locations is the true one."""
+    both = a_platform("BE-BEC:CPO", "NL-ALF:EMSP", "NL-OFF:CPO/suspended", id=7)
+    for owner, expected in (("BE-BEC", Pulled), ("NL-ALF", str), ("NL-OFF", str)):
+        body = orjson.dumps(location(owner, "LOC1"))
+        assert isinstance(read_pulled(body, "locations", both, is_member, NOW, 100_000), expected)

@@ -19,7 +19,7 @@ $(READY): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $(READY)
 
-demo: $(READY)  ## Play a whole roaming charge through the hub
+demo: $(READY)  ## Play a whole roaming charge, and what a hub shares
 	@$(BIN)/ocpi-hub demo $(ARGS)
 
 test: $(READY)  ## Run all tests (ARGS="-k name" for some)

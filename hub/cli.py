@@ -108,6 +108,8 @@ def config_show(as_json: JSON = False) -> None:
 
 
 def _plain(value: object) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
     if isinstance(value, list):
         return ",".join(str(each) for each in value)
     if isinstance(value, dict):

@@ -21,10 +21,8 @@ _BATCH = 1000
 
 def export_contracts(
     file: Annotated[Path | None, typer.Argument(metavar="FILE", help="Where to; else standard output.")] = None,
-    as_json: JSON = False,
-    as_csv: Annotated[
-        bool, typer.Option("--csv", help="Write CSV; so it is without an ending that says .json.")
-    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Write JSON, whatever FILE is called.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Write CSV, even to a FILE that ends in .json.")] = False,
 ) -> None:
     """Write every rule, as CSV or JSON, for `contract import`."""
     if as_json and as_csv:

@@ -49,8 +49,8 @@ def add(
 ) -> None:
     """Allow requests from one party to another, or refuse them; running hubs follow within a second.
 
-    Of several rules about a request the most specific one decides: the one that names more parties, then more roles,
-    then the module; then a refusal.
+    Of several rules about a request the most specific one decides: of all, those
+    that name more parties; of these, more roles; then the module; then a refusal.
     """
     fields = {"allowed": str(not deny), "valid_from": valid_from, "valid_until": valid_until}
     rules = [

@@ -21,10 +21,10 @@ def demo(
         typer.Option(help="Where to keep the database.", show_default="a temporary folder, removed at the end"),
     ] = None,
 ) -> None:
-    """Play a whole roaming charge between a simulated CPO and eMSP through a real hub.
+    """Play a whole roaming charge, and what a hub shares, between simulated members through a real hub.
 
-    Exit code 0 when everything went as OCPI says, else 1 with what failed. The settings in OCPI_HUB_* do not count
-    here, so that a demo never touches a real hub's database.
+    Exit code 0 when everything went as OCPI says, else 1 with what failed.
+    OCPI_HUB_* does not count here: a demo never touches a real hub's database.
     """
     from rich.console import Console
 

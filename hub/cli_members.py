@@ -267,14 +267,15 @@ def set_switches(
 ) -> None:
     """Set how a party's platform is dealt with.
 
-    [bold]name[/bold]=TEXT · [bold]token[/bold]=auto|base64|raw: how credentials tokens are sent to it ·
-    [bold]foreign_owner[/bold]=on|off: whether URLs of its pushes may name another owner ·
-    [bold]pull[/bold]=on|off: whether the hub reads its Sender lists ·
-    [bold]catch_up[/bold]=on|off: whether it is brought up to date with what was broadcast while it was away ·
-    [bold]owner_as_sender[/bold]=on|off: whether broadcasts to it name the object's owner as sender, not the hub ·
-    [bold]origins[/bold]=URL,...: further origins for its response_urls ·
-    [bold]endpoint.MODULE.SENDER[/bold]=URL, [bold]endpoint.MODULE.RECEIVER[/bold]=URL: an endpoint it does not
-    publish, or publishes wrongly; empty takes it back.
+    [bold]name[/bold]=TEXT                     what to call it
+    [bold]token[/bold]=auto|base64|raw         how credentials tokens are sent to it
+    [bold]foreign_owner[/bold]=on|off          may URLs of its pushes name another owner?
+    [bold]pull[/bold]=on|off                   does the hub read its Sender lists?
+    [bold]catch_up[/bold]=on|off               does it get, once it is back, what it missed?
+    [bold]owner_as_sender[/bold]=on|off        do broadcasts to it name the owner as sender?
+    [bold]origins[/bold]=URL,...               further origins for its response_urls
+    [bold]endpoint.MODULE.SENDER[/bold]=URL    an endpoint it does not publish, or publishes
+    [bold]endpoint.MODULE.RECEIVER[/bold]=URL  wrongly; an empty URL takes it back
     """
     wanted, role = _party(party)
 

@@ -95,7 +95,7 @@ def _work_json(work: "asyncpg.Record") -> dict[str, Any]:
 def print_platform(shown: dict[str, Any]) -> None:
     """Print what `show_json` gave."""
     version = f", OCPI {shown['version']}" if shown["version"] else ""
-    typer.echo(f"Platform {shown['platform']}  {printable(shown['name'])}")
+    typer.echo(f"Platform {shown['platform']}  {printable(shown['name'])}".rstrip())
     typer.echo(f"  State      {shown['state']}{version}")
     typer.echo(f"  Versions   {shown['versions_url'] or '-'}")
     is_base64 = shown["token_form"] == "base64"  # noqa: S105
@@ -105,7 +105,7 @@ def print_platform(shown: dict[str, Any]) -> None:
     typer.echo("  Parties")
     for each in shown["parties"]:
         typer.echo(f"    {each['party']:<8} {each['role']:<6} {each['status']}")
-    typer.echo("  Endpoints")
+    typer.echo("  Endpoints" if shown["endpoints"] else "  Endpoints  none yet")
     for each in shown["endpoints"]:
         typer.echo(f"    {each['module']:<18} {each['interface']:<9} {each['url']}")
     typer.echo("  Switches")
@@ -113,7 +113,7 @@ def print_platform(shown: dict[str, Any]) -> None:
         typer.echo(f"    {key}={value}")
     if work is not None:
         typer.echo("  Broadcasts to it")
-        typer.echo(f"    {work['delivered']} delivered, {work['failed']} failed, {work['skipped']} skipped")
+        typer.echo(f"    {work['delivered']} delivered, {work['failed']} refused or failed, {work['skipped']} skipped")
         waits = f", the oldest since {work['oldest_at']}" if work["oldest_at"] else ""
         typer.echo(f"    {work['waiting']} waiting{waits}")
         typer.echo(f"    done by process {work['by'] or '-'}; ClientInfo told until {work['told_until'] or '-'}")

@@ -140,6 +140,9 @@ async def _connect(
         while (await cpo.call("GET", "tokens", "SENDER", to=EMSP, query="limit=1")).status_code != 1000:
             await asyncio.sleep(0.1)
     await hub.seen("tokens.list")
+    show.note(
+        f"This first message of {cpo.parties[0]} waited until {EMSP} had heard of it by ClientInfo, a second at most."
+    )
     hub.forget()
 
 

@@ -145,7 +145,13 @@ def list_contracts(as_json: JSON = False) -> None:
             print_json(rows)
             return
         if rows:
-            print_table([row | {"allowed": "yes" if row["allowed"] else "no"} for row in rows])
+            print_table(
+                [
+                    {name: value for name, value in row.items() if name != "changed_at"}
+                    | {"allowed": "yes" if row["allowed"] else "no"}
+                    for row in rows
+                ]
+            )
         typer.echo(f"What no rule is about is {in_general(is_open)} (OCPI_HUB_NETWORK).")
 
     run_async(work)

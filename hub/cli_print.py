@@ -24,7 +24,7 @@ def print_json(value: Any) -> None:
 
 def print_table(rows: list[dict[str, Any]]) -> None:
     """Print rows that all have the same names, of which there is one at least."""
-    names = [name.replace("_", " ").capitalize() for name in rows[0]]
+    names = ["URL" if name == "url" else name.replace("_", " ").capitalize() for name in rows[0]]
     lines = [["" if value is None else printable(str(value)) for value in row.values()] for row in rows]
     if not sys.stdout.isatty():
         widths = [max(map(len, column)) for column in zip(names, *lines, strict=True)]
@@ -35,7 +35,9 @@ def print_table(rows: list[dict[str, Any]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(*names, box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for name in names:
+        table.add_column(name, overflow="fold")  # on a narrow terminal nothing is cut off
     for line in lines:
         table.add_row(*(Text(cell, _COLOURS.get(cell, "")) for cell in line))  # no markup: members chose the words
     Console().print(table)

@@ -18,7 +18,9 @@ from routing.resolve import join
 REMEMBER_SECONDS = 600.0
 """For how long an object is not asked for again, be it that it was found or not."""
 REMEMBERED_MAX = 10_000
+"""Objects of one platform, so that what one makes up keeps no other's from being asked for."""
 WAITING_MAX = 1_000
+"""What waits to be asked for at one platform."""
 WORKERS = 4
 PAGES_MAX = 100
 """Most pages read for what can only be had in a list."""
@@ -36,27 +38,32 @@ class Missing:
         self._live = live
         self._lists = lists
         self._page_limit = page_limit
-        self._asked: dict[ObjectKey, float] = {}
-        """When each may be asked for again, the soonest first."""
-        self._waiting: dict[_Wanted, tuple[Change, datetime | None]] = {}
-        """A PATCH for each, and the earliest last_updated of all that want the same."""
+        self._asked: dict[int, dict[ObjectKey, float]] = {}
+        """When each object of a platform may be asked for again, the soonest first."""
+        self._waiting: dict[int, dict[_Wanted, tuple[Change, datetime | None]]] = {}
+        """By platform: a PATCH for each, and the earliest last_updated of all that want the same."""
+        self._busy: set[int] = set()
+        """Platforms that are being asked: one thing at a time, so that a slow one holds up one worker only."""
         self._arrived = asyncio.Event()
 
     def want(self, change: Change) -> None:
         """Note that the object of a PATCH is missing; never waits, never raises."""
         key, now = change.key, asyncio.get_running_loop().time()
-        while self._asked and self._asked[first := next(iter(self._asked))] <= now:
-            del self._asked[first]
-        if key in self._asked or len(self._asked) >= REMEMBERED_MAX or self._find(change) is None:
+        asked = self._asked.setdefault(change.platform_id, {})
+        while asked and asked[first := next(iter(asked))] <= now:
+            del asked[first]
+        if key in asked or len(asked) >= REMEMBERED_MAX or self._find(change) is None:
             return
+        waiting = self._waiting.get(change.platform_id, {})
         is_location = key.module == "locations"
         wanted = (key.module, key.owner, key.object_key if is_location else "")
         since = read_last_updated(change.body)
-        if (since is None and not is_location) or (wanted not in self._waiting and len(self._waiting) >= WAITING_MAX):
+        if (since is None and not is_location) or (wanted not in waiting and len(waiting) >= WAITING_MAX):
             return
-        self._asked[key] = now + REMEMBER_SECONDS
-        _, earliest = self._waiting.get(wanted, (change, since))
-        self._waiting[wanted] = (change, min((each for each in (since, earliest) if each), default=None))
+        asked[key] = now + REMEMBER_SECONDS
+        _, earliest = waiting.get(wanted, (change, since))
+        waiting[wanted] = (change, min((each for each in (since, earliest) if each), default=None))
+        self._waiting[change.platform_id] = waiting
         self._arrived.set()
 
     async def run(self) -> None:
@@ -67,30 +74,40 @@ class Missing:
 
     async def _work(self) -> None:
         while True:
-            while not self._waiting:
+            while (platform_id := next((each for each in self._waiting if each not in self._busy), None)) is None:
                 self._arrived.clear()
                 await self._arrived.wait()
-            wanted = next(iter(self._waiting))
-            change, since = self._waiting.pop(wanted)
-            found = self._find(change)
-            if found is None:
-                continue
-            platform, listed = found
-            facts = {"platform": platform.id, "party": str(listed.party), "module": listed.module}
+            waiting = self._waiting.pop(platform_id)
+            change, since = waiting.pop(next(iter(waiting)))
+            if waiting:
+                self._waiting[platform_id] = waiting  # behind the others
+            self._busy.add(platform_id)
             try:
-                if listed.module == "locations":
-                    news = await self._fetch_location(platform, listed, change)
-                else:
-                    news = await self._fetch_list(platform, listed, since)
-            except (ReadFailed, Unreadable, Busy, DatabaseAway, asyncpg.PostgresError) as exc:
-                log.info(
-                    "an object of which only a PATCH came could not be fetched",
-                    action="fetch_failed",
-                    reason=str(exc) or type(exc).__name__,
-                    **facts,
-                )
+                await self._fetch(change, since)
+            finally:
+                self._busy.discard(platform_id)
+                self._arrived.set()
+
+    async def _fetch(self, change: Change, since: datetime | None) -> None:
+        found = self._find(change)
+        if found is None:
+            return
+        platform, listed = found
+        facts = {"platform": platform.id, "party": str(listed.party), "module": listed.module}
+        try:
+            if listed.module == "locations":
+                news = await self._fetch_location(platform, listed, change)
             else:
-                log.info("an object of which only a PATCH came was asked for", action="fetched", news=news, **facts)
+                news = await self._fetch_list(platform, listed, since)
+        except (ReadFailed, Unreadable, Busy, DatabaseAway, asyncpg.PostgresError) as exc:
+            log.info(
+                "an object of which only a PATCH came could not be fetched",
+                action="fetch_failed",
+                reason=str(exc) or type(exc).__name__,
+                **facts,
+            )
+        else:
+            log.info("an object of which only a PATCH came was asked for", action="fetched", news=news, **facts)
 
     def _find(self, change: Change) -> tuple[Platform, SenderList] | None:
         """Give the owner's platform and list, if they may be asked."""

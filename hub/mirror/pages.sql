@@ -56,11 +56,18 @@ LIMIT $8;
 
 -- objects --
 -- The objects at these positions with their changed parts, cut short behind $4 bytes. The bodies left out are not read.
-WITH page AS MATERIALIZED (
-    SELECT position, owner, object_key, body,
-        sum(octet_length(body)) OVER (ORDER BY position) - octet_length(body) AS bytes_before
+WITH found AS MATERIALIZED (
+    SELECT position, owner, object_key, body, octet_length(body) + (
+        SELECT coalesce(sum(octet_length(mirror_part.body)), 0)
+        FROM mirror_part
+        WHERE mirror_part.module = $1 AND mirror_part.addressee = $2 AND mirror_part.owner = mirror_object.owner
+            AND mirror_part.object_key = mirror_object.object_key
+    ) AS bytes
     FROM mirror_object
     WHERE module = $1 AND addressee = $2 AND position = ANY ($3)
+), page AS (
+    SELECT position, owner, object_key, body, sum(bytes) OVER (ORDER BY position) - bytes AS bytes_before
+    FROM found
 )
 SELECT position, owner, body, part.keys AS part_keys, part.bodies AS part_bodies
 FROM page

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from config.ocpi import format_time
 from hub import missing
-from hub.simulator import Reply, SimulatedPlatform, envelope
+from hub.simulator import Received, Reply, SimulatedPlatform, envelope
 from hub.simulator.objects import location, session, token
 from routing.objects import Change, ObjectKey
 from tests.hubs import HubOnTest
@@ -179,7 +180,7 @@ async def test_what_is_remembered_is_bounded(
     async with member(hub, cpo):
         for number in range(100):
             hub.hub.mirror.on_missing(a_patch(f"LOC{number}"))
-        assert len(hub.hub.pulls._missing._asked) == 10
+        assert len(hub.hub.pulls._missing._asked[1]) == 10
 
 
 async def test_after_a_while_an_object_may_be_asked_for_again(
@@ -193,3 +194,27 @@ async def test_after_a_while_an_object_may_be_asked_for_again(
                 lambda _, number=number: sum(each.path.endswith("/LOC1") for each in cpo.received) == number
             )
             await asyncio.sleep(0)
+
+
+async def test_who_answers_slowly_or_makes_up_ids_keeps_no_other_from_being_asked(
+    hub: HubOnTest, cpo: SimulatedPlatform, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(missing, "REMEMBERED_MAX", 10)
+    other = SimulatedPlatform("Slow", [("SE-VOL", "CPO")])
+    async with member(hub, cpo, other):
+        await until(lambda: all_done(hub, 1, 4), "all is read")
+        await until(lambda: all_done(hub, 2, 4), "all of the other is read")
+        asked_enough = asyncio.Event()
+
+        async def stall(_: Received) -> Reply:
+            await asked_enough.wait()
+            return Reply(404)
+
+        other.answer("GET", "locations", reply=stall)
+        for number in range(20):
+            hub.hub.mirror.on_missing(replace(a_patch(f"X{number}", owner="SE-VOL"), platform_id=2))
+        await other.wait_for(lambda each: each.path.endswith("/X0"))
+        cpo.store.owned["locations"] = [location("BE-BEC", "LOC1")]
+        hub.hub.mirror.on_missing(a_patch("LOC1"))
+        await until(lambda: is_there(database_url, "BE-BEC LOC1"), "the location has arrived")
+        asked_enough.set()

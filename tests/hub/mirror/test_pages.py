@@ -164,6 +164,16 @@ async def test_a_page_ends_early_behind_so_many_bytes(reading: Reading, monkeypa
     assert lengths == [3, 2]
 
 
+async def test_changed_evses_count_among_the_bytes_of_a_page(reading: Reading, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pages, "PAGE_BYTES", 20_000)
+    for number in range(5):
+        await reading.shelf.put("BE-BEC", {"country_code": "BE", "party_id": "BEC", "id": f"L{number}", "evses": []})
+        for uid in ("E1", "E2"):
+            await reading.shelf.put_evse("BE-BEC", f"L{number}", {"uid": uid, "name": "x" * 4_900})
+    keys, total, query = await reading.page("limit=50")
+    assert (len(keys), total, query is not None) == (3, 5, True)
+
+
 async def test_nobody_sees_what_was_shared_while_the_page_was_read(reading: Reading) -> None:
     """Counts and objects are of one moment: with everything visible, the objects are not asked whose they are."""
     await reading.write("put", ("BE-BEC", "L1"), BEGIN)

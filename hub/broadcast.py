@@ -40,7 +40,7 @@ class Broadcaster:
             operation=message.operation.label,
             path=target.path,
             query=target.query,
-            content_type=request.headers.get("Content-Type"),
+            content_type=_content_type(request),
             correlation_id=message.ids.correlation,
         )
         with Waiting(trace):
@@ -65,3 +65,9 @@ class Broadcaster:
         if not is_json(body.held):
             raise InvalidJSON
         return body.held
+
+
+def _content_type(request: web.BaseRequest) -> str | None:
+    """Give what the sender calls its body; None for what could be neither stored nor sent."""
+    value = request.headers.get("Content-Type")
+    return value if value and value.isascii() and value.isprintable() else None

@@ -73,6 +73,7 @@ class _Named(msgspec.Struct):
     country_code: Any = msgspec.UNSET
     party_id: Any = msgspec.UNSET
     last_updated: Any = msgspec.UNSET
+    type: Any = msgspec.UNSET
     reservation_id: Any = msgspec.UNSET
     expiry_date: Any = msgspec.UNSET
 
@@ -166,6 +167,7 @@ def read_change(message: Message, body: bytes, received_at: datetime, addressee:
     country_code, party_id, *ids = message.target.segments
     owner = _owned_by_sender(PartyID(read_id(country_code), read_id(party_id)), message)
     names = [read_id(each) for each in ids]
+    named = _Named()
     if operation.method != "DELETE":
         named = _read_body(body)
         is_broadcast = addressee is None
@@ -175,6 +177,11 @@ def read_change(message: Message, body: bytes, received_at: datetime, addressee:
     if operation.module == "tokens":
         query = message.target.query
         object_key = token_key(object_key, query)
+        # the type is part of what a token is called by, like the uid.
+        if named.type is not msgspec.UNSET and f"{names[0]} {_text(named.type, 'type')}".upper() != object_key:
+            raise InvalidParameters(
+                "The body's type is not the one in the URL, where it is RFID unless ?type= says it."
+            )
     is_addressed = addressee is not None and operation.mirrors == "object"
     return _change(
         message,

@@ -192,3 +192,23 @@ async def test_who_leaves_is_gone_from_every_list_at_once(hub: HubOnTest) -> Non
         assert answer.headers["X-Total-Count"] == "1"
         assert (await get_all(emsp, "tariffs")).data == []
         assert (await emsp.call("GET", "locations", "SENDER", "LOC1")).sender == "BE-BEC"
+
+
+async def test_a_token_of_another_type_than_its_url_says_is_refused(hub: HubOnTest) -> None:
+    """R-248, R-268: it would be found under the one name and listed under the other."""
+    async with registered(hub, p1(), p3()) as (cpo, emsp):
+        app = token("DE-TNM", "1", type="APP_USER")
+        for path in ("DE/TNM/1", "DE/TNM/1?type=%ff"):
+            answer = await broadcast(emsp, path, app, "tokens")
+            assert "type" in expect.envelope(answer, 200, 2001)["status_message"]
+        expect.envelope(await broadcast(emsp, "DE/TNM/1?type=app_user", app, "tokens"))
+        assert (await get_all(cpo, "tokens")).data == [app]
+
+
+async def test_a_content_type_that_cannot_be_stored_is_left_out(hub: HubOnTest) -> None:
+    async with registered(hub, p1(), p3()) as (cpo, emsp):
+        body = location("BE-BEC", "LOC1")
+        headers = {"Content-Type": "application/json; x=\u00ff"}
+        answer = await cpo.call("PUT", "locations", "RECEIVER", "BE/BEC/LOC1", to="NL-HUB", body=body, headers=headers)
+        expect.envelope(answer)
+        assert (await emsp.wait_for(1)).json == body

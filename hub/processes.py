@@ -54,6 +54,8 @@ class Processes:
         self._watchers: list[_Watcher] = []
         self._trusted_until = 0.0
         self._handing_over: dict[int, asyncio.Task[None]] = {}
+        self._given_up: set[int] = set()
+        """What is being freed, or was since the last look began: what the look reads of it may be old."""
         self._wake = asyncio.Event()
         self._is_away = False
         live.on_loaded.append(self._wake.set)
@@ -82,7 +84,7 @@ class Processes:
                     if not behind:
                         return
                     await asyncio.sleep(0.02)
-        except (TimeoutError, DatabaseAway):
+        except (TimeoutError, DatabaseAway, asyncpg.PostgresError):
             return
 
     async def run(self) -> None:
@@ -105,6 +107,7 @@ class Processes:
 
     async def _look(self) -> None:
         began = time.monotonic()
+        self._given_up &= self._handing_over.keys()
         async with self._database.connection() as connection:
             generation = self._live.table.generation
             await connection.execute(_sql("live_process"), self.id, socket.gethostname(), os.getpid(), generation)
@@ -117,6 +120,7 @@ class Processes:
             if len(held) < share:
                 free = await connection.fetch(_sql("take_work"), self.id, LEASE, share - len(held))
                 held.update(platform_id for (platform_id,) in free)
+        held -= self._given_up
         self.is_alone = alive <= 1
         if time.monotonic() < began + HOLD_SECONDS:
             self._trusted_until = began + HOLD_SECONDS
@@ -142,6 +146,7 @@ class Processes:
                         await watcher.before_handing_over(platform_id)
                 except TimeoutError:
                     pass
+        self._given_up.add(platform_id)
         try:
             async with self._database.connection() as connection:
                 await connection.execute(_sql("free_work"), self.id, platform_id)

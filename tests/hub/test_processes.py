@@ -10,6 +10,7 @@ import pytest
 
 from hub import processes
 from hub.simulator import SimulatedPlatform
+from parties.store import Connection
 from tests.hubs import HubOnTest, registered, settings_for
 from tests.waiting import until
 
@@ -88,6 +89,58 @@ async def test_what_a_dead_process_held_is_taken_when_its_time_is_over(
     finally:
         await hub.stop()
         await connection.close()
+
+
+async def test_what_is_given_up_while_the_database_is_asked_stays_given_up(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = await asyncpg.connect(database_url)
+    hub = HubOnTest(settings_for(database_url))
+    await hub.start()
+    try:
+        async with registered(hub, *platforms(2)):
+            work, database = hub.hub.processes, hub.hub.database
+            await until(lambda: len(held(hub)) == 2)
+            is_asking, may_give_up, asked = asyncio.Event(), asyncio.Event(), asyncio.Event()
+            lend = database.connection
+
+            @contextlib.asynccontextmanager
+            async def lend_and_take_back_late() -> AsyncIterator[Connection]:
+                async with lend() as lent:
+                    yield lent
+                task = asyncio.current_task()
+                if is_asking.is_set() and not asked.is_set() and task is looking:
+                    may_give_up.set()
+                    await until(lambda: len(held(hub)) == 1, "the other is given up")
+                    asked.set()
+
+            looking: asyncio.Task[None] | None = None
+            look = work._look
+
+            async def note_task_and_look() -> None:
+                nonlocal looking
+                looking = asyncio.current_task()
+                await look()
+
+            async def wait_for_the_question(_: int) -> None:
+                is_asking.set()
+                await may_give_up.wait()
+
+            gained: list[int] = []
+            work.watch(gained.append, lambda _: None, wait_for_the_question)
+            monkeypatch.setattr(database, "connection", lend_and_take_back_late)
+            monkeypatch.setattr(work, "_look", note_task_and_look)
+            await connection.execute(
+                "INSERT INTO hub_process (id, host, pid, seen_at) "
+                "VALUES ($1, 'other', 1, clock_timestamp() + interval '1 hour')",
+                uuid4(),
+            )
+            await asked.wait()
+            await until(lambda: len(held(hub)) == 1)
+            assert not gained
+    finally:
+        await connection.close()
+        await hub.stop()
 
 
 async def test_a_process_that_lost_its_database_trusts_its_work_no_longer(

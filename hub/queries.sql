@@ -73,14 +73,20 @@ FROM platform_work
 WHERE platform_id = $1;
 
 -- save_lanes --
--- How far this process's lanes have come, and what they did since the last time.
+-- How far this process's lanes have come, and what they did since the last time; rows in one order as well.
 UPDATE platform_work AS work
 SET progress = saved.progress, waiting = saved.waiting, oldest_at = saved.oldest_at,
     delivered = work.delivered + saved.delivered, failed = work.failed + saved.failed,
     skipped = work.skipped + saved.skipped
-FROM unnest(
-    $2::integer[], $3::bigint[], $4::integer[], $5::timestamptz[], $6::bigint[], $7::bigint[], $8::bigint[]
-) AS saved (platform_id, progress, waiting, oldest_at, delivered, failed, skipped)
+FROM (
+    SELECT given.*
+    FROM unnest(
+        $2::integer[], $3::bigint[], $4::integer[], $5::timestamptz[], $6::bigint[], $7::bigint[], $8::bigint[]
+    ) AS given (platform_id, progress, waiting, oldest_at, delivered, failed, skipped)
+    JOIN platform_work AS locked ON locked.platform_id = given.platform_id AND locked.holder = $1
+    ORDER BY given.platform_id
+    FOR UPDATE OF locked
+) AS saved
 WHERE work.platform_id = saved.platform_id AND work.holder = $1;
 
 -- work --

@@ -110,8 +110,11 @@ class Lanes:
         feed = self._feed
         if feed is None or row.id <= feed.read:
             return
-        if row.previous is not None and row.previous > feed.read and row.previous not in self._ahead:
-            self._read_wanted.set()  # another process took in the one before; both come in their order
+        # Without a previous one it is the first of its object, or of an object that the mirror does not keep: then only
+        # the reading tells whether another process took in the one before; both come in their order.
+        is_known_next = row.is_complete if row.previous is None else row.previous <= feed.read
+        if not (is_known_next or row.previous in self._ahead):
+            self._read_wanted.set()
             return
         self._ahead[row.id] = row
         self._offer(row)

@@ -128,6 +128,13 @@ class Lane:
             copy = State(state.first, state.last, state.accepted_at, state.correlation_id)
             self._append(party, key, sender, sender_platform, copy)
 
+    def offer_anyway(self, row: BroadcastRow, parties: Sequence[PartyID], sender: tuple[str, str]) -> None:
+        """Queue a push that makes up for part of a debt, since the mirror's object does not contain it."""
+        for party in parties:
+            if row.id > self._feed.read:
+                self._covered[party.key, row.key] = row.id
+            self._append(party, row.key, sender, row.platform_id, Push(row))
+
     def _append(
         self,
         party: PartyID,

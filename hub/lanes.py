@@ -316,16 +316,34 @@ class Lanes:
         after, until = lane.debt
         # Without an upper end: an object changed again since must not be left out, be that change read yet or not.
         platform = self._live.table.platforms[lane.platform_id]
-        size = max(1, min(DEBT_PAGE, lane.room // max(1, len(platform.parties))))
+        size = max(1, min(DEBT_PAGE, lane.room // max(1, 2 * len(platform.parties))))
         page = await self._mirror.changed_since(after, size)
+        if len(page) == size:
+            until = page[-1].broadcast or until
+        rows = await self._mirror.incomplete_between(after, until, size)
+        if len(rows) == size and rows[-1].id < until:
+            until = rows[-1].id
+            page = [current for current in page if current.broadcast and current.broadcast <= until]
         if lane.debt is None or lane.debt[0] != after or lane.is_closed:
             return  # it has a new debt
+        whole = {current.key for current in page if current.body is not None or current.deleted}
+        for row in rows:
+            if row.key not in whole:
+                self._offer_anyway(lane, row)
         for current in page:
-            self._offer_state(lane, current)
-        lane.pay(page[-1].broadcast if len(page) == size and page[-1].broadcast else until)
+            if current.key in whole:
+                self._offer_state(lane, current)
+        lane.pay(until)
         if lane.can_start:
             self._to_start[lane.platform_id] = None
             self._start_wanted.set()
+
+    def _offer_anyway(self, lane: Lane, row: BroadcastRow) -> None:
+        platform = self._live.table.platforms.get(lane.platform_id)
+        if platform is not None:
+            sender = _key_of(row.owner)
+            parties = receiving_parties(platform, sender, row.platform_id, row.module, self._live.table)
+            lane.offer_anyway(row, parties, sender)
 
     def _offer_state(self, lane: Lane, current: Current) -> None:
         platform = self._live.table.platforms.get(lane.platform_id)

@@ -184,6 +184,7 @@ CREATE TABLE broadcast (
     previous        bigint,
     is_complete     boolean NOT NULL
 );
+CREATE INDEX broadcast_incomplete ON broadcast (id) WHERE NOT is_complete;
 COMMENT ON COLUMN broadcast.id IS 'in the order of commits: given under a lock that is held until then';
 COMMENT ON COLUMN broadcast.previous IS 'the broadcast before this one of the same top-level object';
 COMMENT ON COLUMN broadcast.is_complete IS 'whether the mirror had the whole object afterwards';

@@ -145,6 +145,10 @@ class Mirror:
         """Give accepted broadcasts after this one, in order, but for those known already. Raises DatabaseAway."""
         return [read_broadcast(row) for row in await self._fetch("broadcasts_after", after, limit, list(known))]
 
+    async def incomplete_between(self, after: int, until: int, limit: int) -> list[BroadcastRow]:
+        """Give accepted broadcasts that no object here contains, in order. Raises DatabaseAway."""
+        return [read_broadcast(row) for row in await self._fetch("incomplete_between", after, until, limit)]
+
     async def last_broadcast(self) -> int:
         """Give the id of the last accepted broadcast, 0 before the first. Raises DatabaseAway."""
         return int((await self._fetch("last_broadcast"))[0][0])

@@ -190,6 +190,15 @@ WHERE id > $1 AND id <> ALL ($3::bigint[])
 ORDER BY id
 LIMIT $2;
 
+-- incomplete_between --
+-- Accepted broadcasts that their objects do not contain, since the mirror has not the whole of them.
+SELECT id, accepted_at, platform_id, sender, version, module, operation, method, path, query, content_type, body,
+    correlation_id, owner, object_key, previous, is_complete
+FROM broadcast
+WHERE id > $1 AND id <= $2 AND NOT is_complete
+ORDER BY id
+LIMIT $3;
+
 -- last_broadcast --
 -- The last accepted broadcast; it is never dropped.
 SELECT coalesce(max(id), 0)

@@ -129,6 +129,24 @@ def test_more_than_the_queue_holds_becomes_a_debt() -> None:
     assert lane.progress == 5
 
 
+def test_a_push_that_no_state_contains_is_queued_in_a_debt_and_not_again_when_it_is_read() -> None:
+    feed = Feed(2, 4)
+    lane = a_lane(feed, done=1)
+    assert lane.debt == (1, 4)
+    for number in (2, 4):
+        lane.offer_anyway(a_row(number, is_complete=False), (TNM,), SENDER)
+    lane.pay(4)
+    for number in (3, 4, 5):
+        offer(lane, feed, a_row(number, "LOC1" if number != 3 else "LOC2", is_complete=False))
+    delivered = []
+    while lane.can_start:
+        started = lane.start()
+        delivered.append(ids(started[2]))
+        lane.finish(*started, "delivered")
+    assert sorted(delivered, key=int) == [2, 3, 4, 5]  # type: ignore[call-overload]
+    assert lane.progress == 5
+
+
 def test_a_debt_begins_before_what_is_under_way() -> None:
     feed = Feed(0, 0)
     lane = a_lane(feed, queue=2)

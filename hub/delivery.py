@@ -11,6 +11,7 @@ from hub.lane import Chain, ChainKey, Item, Lane, Outcome, Push
 from hub.live_table import LiveTable
 from hub.mirror import Mirror
 from hub.own_calls import OwnAnswer, OwnCalls, PassedOver
+from hub.processes import Processes
 from hub.trace import RequestLog
 from parties.model import Platform
 from routing.broadcast import receiving_parties
@@ -20,18 +21,31 @@ _UNAVAILABLE = frozenset({401, 429, 502, 503, 504})
 """A platform that has lost the hub's token, has too much to do, or is behind a proxy that does not reach it."""
 
 
+class NotHeld(Exception):
+    """While a delivery was made ready, this process ceased to be sure that it is its work; nothing was sent."""
+
+
 class Deliveries:
     """Sends what the lanes let go, one line in the log for each."""
 
-    def __init__(self, live: LiveTable, mirror: Mirror, calls: OwnCalls, request_log: RequestLog, hub: PartyID) -> None:
+    def __init__(
+        self,
+        live: LiveTable,
+        mirror: Mirror,
+        calls: OwnCalls,
+        request_log: RequestLog,
+        processes: Processes,
+        hub: PartyID,
+    ) -> None:
         self._live = live
         self._mirror = mirror
         self._calls = calls
         self._log = request_log
+        self._processes = processes
         self._hub = hub
 
     async def deliver(self, lane: Lane, chain_key: ChainKey, chain: Chain, item: Item) -> Outcome:
-        """Send a push, or the state that stands for several; give what became of it. Raises DatabaseAway.
+        """Send a push, or the state that stands for several; give what became of it. Raises DatabaseAway, NotHeld.
 
         Nothing is sent twice: what was not answered may have arrived.
         """
@@ -52,6 +66,8 @@ class Deliveries:
         current = await self._mirror.current(chain_key[1])
         if current is None or (current.body is None and not current.deleted):
             return "skipped"
+        if not self._processes.holds(lane.platform_id):
+            raise NotHeld  # it may be old by now, and another process further
         if current.broadcast is not None:
             lane.cover(chain_key, chain, current.broadcast)
         method, body = ("DELETE", b"") if current.deleted else ("PUT", current.body or b"")

@@ -19,7 +19,7 @@ import structlog
 from config.ocpi import PartyID
 from config.settings import Settings
 from hub.database import Database, DatabaseAway
-from hub.delivery import Deliveries
+from hub.delivery import Deliveries, NotHeld
 from hub.lane import Feed, Lane, Outcome, State
 from hub.live_table import LiveTable
 from hub.metrics import LaneGauge, Metrics
@@ -79,7 +79,7 @@ class Lanes:
         self._calls = calls
         self._metrics = metrics
         self._offline: set[int] = set()
-        self._deliveries = Deliveries(live, mirror, calls, request_log, hub)
+        self._deliveries = Deliveries(live, mirror, calls, request_log, processes, hub)
         self._lanes: dict[int, Lane] = {}
         self._feed: Feed | None = None
         self._ahead: dict[int, BroadcastRow] = {}
@@ -92,6 +92,8 @@ class Lanes:
         self._start_wanted = asyncio.Event()
         self._read_wanted = asyncio.Event()
         self._notify_wanted = asyncio.Event()
+        self._reading = asyncio.Lock()
+        self._saving = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._paying: set[int] = set()
         self._rests: dict[int, float] = {}
@@ -149,7 +151,10 @@ class Lanes:
 
     async def _open(self, platform_id: int) -> None:
         """Go on where the last holder of this lane was."""
-        while self._processes.holds(platform_id) and platform_id not in self._lanes:
+        while platform_id in self._processes.held and platform_id not in self._lanes:
+            if not self._processes.holds(platform_id):
+                await asyncio.sleep(REST_SECONDS)  # the database was away: the work may be ours still
+                continue
             try:
                 async with self._database.connection() as connection:
                     done = await connection.fetchval(queries("hub")["lane_progress"], platform_id)
@@ -159,6 +164,8 @@ class Lanes:
             if self._feed is None:
                 await asyncio.sleep(0.05)
                 continue
+            if platform_id in self._lanes or not self._processes.holds(platform_id):
+                continue  # it was lost, and perhaps gained anew, meanwhile
             settings = self._settings
             lane = Lane(
                 platform_id,
@@ -269,9 +276,11 @@ class Lanes:
         async def deliver() -> None:
             try:
                 outcome = await self._deliveries.deliver(lane, chain_key, chain, item)
-            except DatabaseAway:
-                lane.put_back(chain_key, chain, item)
-                await asyncio.sleep(REST_SECONDS)
+            except (DatabaseAway, asyncpg.PostgresError, NotHeld):
+                try:
+                    await asyncio.sleep(REST_SECONDS)  # in its place: each that rests would else let another begin
+                finally:
+                    lane.put_back(chain_key, chain, item)
             except BaseException:
                 lane.finish(chain_key, chain, item, "failed")
                 raise
@@ -300,8 +309,11 @@ class Lanes:
                 if not self._is_made_up_for(lane.platform_id):
                     lane.forgive()
                     return
+                if not self._is_reachable(lane):
+                    await asyncio.sleep(REST_SECONDS)
+                    continue
                 rest = self._rests.get(lane.platform_id, 0) - time.monotonic()
-                if rest > 0 or not (self._is_reachable(lane) and lane.room):
+                if rest > 0 or not lane.room:
                     await asyncio.sleep(min(max(rest, 0.05), REST_SECONDS / 4))
                     continue
                 try:
@@ -371,6 +383,10 @@ class Lanes:
                 continue
 
     async def _read(self) -> None:
+        async with self._reading:  # the last reading, at a stop, must not offer what the loop does too
+            await self._read_on()
+
+    async def _read_on(self) -> None:
         last = await self._mirror.last_broadcast()
         if self._feed is None:
             self._feed = Feed(last, last)
@@ -407,6 +423,8 @@ class Lanes:
             await asyncio.sleep(SAVE_SECONDS)
             if self._ahead:
                 self._read_wanted.set()
+            for lane in self._lanes.values():
+                self._stir(lane)  # what stood still, since this process was not sure for a while that it is its work
             await self._save([lane for lane in self._lanes.values() if self._is_news(lane)])
 
     def _is_news(self, lane: Lane) -> bool:
@@ -416,6 +434,10 @@ class Lanes:
         return is_busy or (idle_for > IDLE_SAVE_SECONDS and lane.progress > saved.progress)
 
     async def _save(self, lanes: list[Lane]) -> None:
+        async with self._saving:  # else what happened since the last time would be counted twice
+            await self._save_now(lanes)
+
+    async def _save_now(self, lanes: list[Lane]) -> None:
         lanes = [lane for lane in lanes if lane.platform_id in self._saved]
         if not lanes:
             return

@@ -353,7 +353,7 @@ class Lanes:
     def _offer_anyway(self, lane: Lane, row: BroadcastRow) -> None:
         platform = self._live.table.platforms.get(lane.platform_id)
         if platform is not None:
-            sender = _key_of(row.owner)
+            sender = unfold(row.owner)
             parties = receiving_parties(platform, sender, row.platform_id, row.module, self._live.table)
             lane.offer_anyway(row, parties, sender)
 

@@ -58,6 +58,8 @@ class Database:
         self._embedded = None if settings.database_url else EmbeddedPostgres(settings.data_dir)
         self._dsn = settings.database_url.get_secret_value() if settings.database_url else ""
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+        self._vital: asyncpg.Pool[asyncpg.Record] | None = None
+        """One connection for what must not wait behind slow queries: saying that this process lives."""
         self._opening = asyncio.Lock()
 
     async def open(self) -> None:
@@ -75,14 +77,17 @@ class Database:
                     await _migrate(connection)
                 finally:
                     await connection.close(timeout=5)
-                self._pool = await asyncpg.create_pool(
-                    self._dsn,
-                    min_size=0,
-                    max_size=8,
-                    timeout=5,
-                    command_timeout=10,
-                    max_inactive_connection_lifetime=60,
-                )
+                self._pool, self._vital = await self._make_pool(8), await self._make_pool(1)
+
+    async def _make_pool(self, connections: int) -> "asyncpg.Pool[asyncpg.Record]":
+        return await asyncpg.create_pool(
+            self._dsn,
+            min_size=0,
+            max_size=connections,
+            timeout=5,
+            command_timeout=10,
+            max_inactive_connection_lifetime=60,
+        )
 
     async def _connect_first(self) -> "asyncpg.Connection[asyncpg.Record]":
         try:
@@ -99,12 +104,15 @@ class Database:
         return await asyncpg.connect(self._dsn, timeout=5)
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Connection]:
-        """Lend a connection. Raises DatabaseAway when there is none, or when it is lost on the way."""
-        if self._pool is None:
+    async def connection(self, *, vital: bool = False) -> AsyncIterator[Connection]:
+        """Lend a connection; a vital one waits behind no other work. Raises DatabaseAway when there is none, or when it
+        is lost on the way.
+        """
+        pool = self._vital if vital else self._pool
+        if pool is None:
             raise DatabaseAway
         try:
-            async with self._pool.acquire(timeout=5) as connection:
+            async with pool.acquire(timeout=5) as connection:
                 yield connection
         except AWAY as exc:
             raise DatabaseAway from exc
@@ -121,12 +129,13 @@ class Database:
 
     async def close(self) -> None:
         """Close every connection; an embedded server ends with its last user."""
-        if self._pool is not None:
-            try:
-                await asyncio.wait_for(self._pool.close(), 1)
-            except TimeoutError:
-                self._pool.terminate()
-            self._pool = None
+        pools, self._pool, self._vital = (self._pool, self._vital), None, None
+        for pool in pools:
+            if pool is not None:
+                try:
+                    await asyncio.wait_for(pool.close(), 1)
+                except TimeoutError:
+                    pool.terminate()
         if self._embedded is not None:
             await self._embedded.release()
 

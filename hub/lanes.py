@@ -1,15 +1,13 @@
 """The lanes of broadcast pushes: one per receiving platform, run by the process that holds the platform's work.
 
-What this process accepts goes to its lanes in memory; what others accept is read from the database, in the order of
-commits, woken by a NOTIFY that each process sends at most every 50 ms. How far a lane has come is saved twice a second.
-Whoever takes a lane over begins with the state of every object that changed since.
+How far a lane has come is saved twice a second. Whoever takes a lane over begins with the state of every object that
+changed since.
 """
 
 import asyncio
 import contextlib
 import time
 from collections.abc import Coroutine, Iterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,7 +18,9 @@ from config.ocpi import PartyID
 from config.settings import Settings
 from hub.database import Database, DatabaseAway
 from hub.delivery import Deliveries, NotHeld
-from hub.lane import Feed, Lane, Outcome, State
+from hub.feed import BroadcastFeed
+from hub.lane import Lane, State
+from hub.lane_progress import LaneProgress
 from hub.live_table import LiveTable
 from hub.metrics import LaneGauge, Metrics
 from hub.mirror import BroadcastRow, Current, Mirror
@@ -28,32 +28,17 @@ from hub.own_calls import OwnCalls
 from hub.processes import Processes
 from hub.trace import RequestLog
 from parties.contracts import PartyKey
-from parties.store import queries
 from routing.broadcast import receiving_parties
 from routing.objects import unfold
 from routing.table import RoutingTable
 
 log = structlog.get_logger()
 
-CHANNEL = "ocpi_hub_broadcast"
-NOTIFY_SECONDS = 0.05
-POLL_SECONDS = 1.0
 SAVE_SECONDS = 0.5
-IDLE_SAVE_SECONDS = 30.0
-"""A lane that had nothing to do is saved this often: nothing would be delivered twice."""
-READ_ROWS = 500
 STARTS_AT_ONCE = 32
 """Deliveries begun before the event loop may do something else: 1,000 at once would hold everybody up."""
 DEBT_PAGE = 100
 REST_SECONDS = 1.0
-
-
-@dataclass(slots=True)
-class _Saved:
-    progress: int
-    waiting: int
-    at: float
-    counts: dict[Outcome, int] = field(default_factory=dict)
 
 
 class Lanes:
@@ -73,7 +58,6 @@ class Lanes:
     ) -> None:
         self._settings = settings
         self._live = live
-        self._database = database
         self._mirror = mirror
         self._processes = processes
         self._calls = calls
@@ -81,24 +65,17 @@ class Lanes:
         self._offline: set[int] = set()
         self._deliveries = Deliveries(live, mirror, calls, request_log, processes, hub)
         self._lanes: dict[int, Lane] = {}
-        self._feed: Feed | None = None
-        self._ahead: dict[int, BroadcastRow] = {}
-        """Accepted here, offered already, and not yet passed by the reading."""
-        self._saved: dict[int, _Saved] = {}
+        self._feed = BroadcastFeed(live, database, mirror, processes, offer=self._offer, begun_anew=self._begin_anew)
+        self._progress = LaneProgress(database, processes, metrics)
         self._targets: dict[tuple[PartyKey, int, str], list[tuple[int, tuple[PartyID, ...]]]] = {}
         self._targets_of: RoutingTable | None = None
         self._to_start: dict[int, None] = {}
         """Lanes in which something can start, in turn."""
         self._start_wanted = asyncio.Event()
-        self._read_wanted = asyncio.Event()
-        self._notify_wanted = asyncio.Event()
-        self._reading = asyncio.Lock()
-        self._saving = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._paying: set[int] = set()
         self._rests: dict[int, float] = {}
         """Until when a lane does not go on making up for a debt, since the platform did not answer."""
-        live.on_notify[CHANNEL] = self._read_wanted.set
         live.on_loaded.append(self._on_table)
         processes.watch(self._gained, self._lost, self._finish_lane)
         metrics.lanes = self._gauges
@@ -107,23 +84,9 @@ class Lanes:
 
     def hand_over(self, row: BroadcastRow) -> None:
         """Take a broadcast that this process has just committed, without a way through the database."""
-        if not self._processes.is_alone:
-            self._notify_wanted.set()
-        feed = self._feed
-        if feed is None or row.id <= feed.read:
-            return
-        # Without a previous one it is the first of its object, or of an object that the mirror does not keep: then only
-        # the reading tells whether another process took in the one before; both come in their order.
-        is_known_next = row.is_complete if row.previous is None else row.previous <= feed.read
-        if not (is_known_next or row.previous in self._ahead):
-            self._read_wanted.set()
-            return
-        self._ahead[row.id] = row
-        self._offer(row)
+        self._feed.hand_over(row)
 
     def _offer(self, row: BroadcastRow) -> None:
-        assert self._feed is not None
-        self._feed.offered = max(self._feed.offered, row.id)
         sender = unfold(row.owner)
         for platform_id, parties in self._find_targets(sender, row.platform_id, row.module):
             lane = self._lanes.get(platform_id)
@@ -156,12 +119,12 @@ class Lanes:
                 await asyncio.sleep(REST_SECONDS)  # the database was away: the work may be ours still
                 continue
             try:
-                async with self._database.connection() as connection:
-                    done = await connection.fetchval(queries("hub")["lane_progress"], platform_id)
+                done = await self._progress.read(platform_id)
             except (DatabaseAway, asyncpg.PostgresError):
                 await asyncio.sleep(REST_SECONDS)
                 continue
-            if self._feed is None:
+            position = self._feed.position
+            if position is None:
                 await asyncio.sleep(0.05)
                 continue
             if platform_id in self._lanes or not self._processes.holds(platform_id):
@@ -169,13 +132,13 @@ class Lanes:
             settings = self._settings
             lane = Lane(
                 platform_id,
-                self._feed,
-                done=self._feed.offered if done is None else done,
+                position,
+                done=position.offered if done is None else done,
                 queue=settings.lane_queue,
                 in_flight=settings.lane_in_flight,
             )
             self._lanes[platform_id] = lane
-            self._saved[platform_id] = _Saved(lane.progress, 0, time.monotonic(), dict(lane.counts))
+            self._progress.begin(lane)
             if lane.debt is not None and not self._is_made_up_for(platform_id):
                 lane.forgive()
             self._stir(lane)
@@ -187,9 +150,15 @@ class Lanes:
 
     def _lost(self, platform_id: int) -> None:
         lane = self._lanes.pop(platform_id, None)
-        self._saved.pop(platform_id, None)
+        self._progress.end(platform_id)
         if lane is not None:
             lane.is_closed = True
+
+    def _begin_anew(self) -> None:
+        """Open every lane again: what the database says of its progress is all there is to go by."""
+        for platform_id in list(self._lanes):
+            self._lost(platform_id)
+            self._gained(platform_id)
 
     async def _finish_lane(self, platform_id: int) -> None:
         """End what is under way, so that the next holder's first push comes after it."""
@@ -199,7 +168,7 @@ class Lanes:
         lane.is_closed = True
         while lane.under_way:
             await asyncio.sleep(0.02)
-        await self._save([lane])
+        await self._progress.save([lane])
 
     def _on_table(self) -> None:
         """Look at every lane again: a platform that came back may have something to catch up with."""
@@ -218,7 +187,7 @@ class Lanes:
         """Start deliveries, read what other processes accepted, and save how far the lanes are, until cancelled."""
         try:
             async with asyncio.TaskGroup() as group:
-                for work in (self._start_loop(), self._read_loop(), self._save_loop(), self._notify_loop()):
+                for work in (self._start_loop(), self._feed.run(), self._save_loop()):
                     group.create_task(work)
         finally:
             for task in self._tasks:
@@ -235,8 +204,8 @@ class Lanes:
             left = sum(lane.waiting + lane.under_way for lane in self._lanes.values())
             log.warning("not every broadcast could be delivered in time", action="lanes_not_drained", left=left)
         with contextlib.suppress(DatabaseAway, asyncpg.PostgresError):
-            await self._read()  # else what was accepted here and is done would seem to be left
-        await self._save(list(self._lanes.values()))
+            await self._feed.read()  # else what was accepted here and is done would seem to be left
+        await self._progress.save(self._lanes.values())
 
     def _is_reachable(self, lane: Lane) -> bool:
         platform = self._live.table.platforms.get(lane.platform_id)
@@ -366,111 +335,15 @@ class Lanes:
         state = State(current.broadcast, current.broadcast, datetime.now(UTC))
         lane.offer_state(current.key, state, parties, sender, current.platform_id)
 
-    # What other processes accepted
-
-    async def _read_loop(self) -> None:
-        while True:
-            self._read_wanted.clear()
-            try:
-                await self._read()
-            except (DatabaseAway, asyncpg.PostgresError):
-                await asyncio.sleep(REST_SECONDS)
-                continue
-            try:
-                async with asyncio.timeout(POLL_SECONDS):
-                    await self._read_wanted.wait()
-            except TimeoutError:
-                continue
-
-    async def _read(self) -> None:
-        async with self._reading:  # the last reading, at a stop, must not offer what the loop does too
-            await self._read_on()
-
-    async def _read_on(self) -> None:
-        last = await self._mirror.last_broadcast()
-        if self._feed is None:
-            self._feed = Feed(last, last)
-            return
-        feed = self._feed
-        while feed.read < last:
-            rows = await self._mirror.broadcasts_after(feed.read, READ_ROWS, list(self._ahead))
-            for row in rows:
-                if row.id not in self._ahead:
-                    self._offer(row)
-            # Broadcasts become visible in the order of their ids, so nothing can turn up below what was seen.
-            feed.read = rows[-1].id if len(rows) == READ_ROWS else max([last, *(row.id for row in rows)])
-            feed.offered = max(feed.offered, feed.read)
-            self._ahead = {number: row for number, row in self._ahead.items() if number > feed.read}
-            await asyncio.sleep(0)
-
-    async def _notify_loop(self) -> None:
-        """Wake the other processes, at most every 50 ms: a NOTIFY takes a lock at its commit that all share."""
-        while True:
-            await self._notify_wanted.wait()
-            self._notify_wanted.clear()
-            try:
-                async with self._database.connection() as connection:
-                    await connection.execute(f"NOTIFY {CHANNEL}")
-            except (DatabaseAway, asyncpg.PostgresError):
-                continue  # they look every second anyway
-            finally:
-                await asyncio.sleep(NOTIFY_SECONDS)
-
     # How far it is
 
     async def _save_loop(self) -> None:
         while True:
             await asyncio.sleep(SAVE_SECONDS)
-            if self._ahead:
-                self._read_wanted.set()
+            self._feed.catch_up_with_itself()
             for lane in self._lanes.values():
                 self._stir(lane)  # what stood still, since this process was not sure for a while that it is its work
-            await self._save([lane for lane in self._lanes.values() if self._is_news(lane)])
-
-    def _is_news(self, lane: Lane) -> bool:
-        saved = self._saved[lane.platform_id]
-        idle_for = time.monotonic() - saved.at
-        is_busy = lane.counts != saved.counts or lane.waiting != saved.waiting
-        return is_busy or (idle_for > IDLE_SAVE_SECONDS and lane.progress > saved.progress)
-
-    async def _save(self, lanes: list[Lane]) -> None:
-        async with self._saving:  # else what happened since the last time would be counted twice
-            await self._save_now(lanes)
-
-    async def _save_now(self, lanes: list[Lane]) -> None:
-        lanes = [lane for lane in lanes if lane.platform_id in self._saved]
-        if not lanes:
-            return
-        now = time.monotonic()
-        rows = [(lane, lane.progress, lane.waiting, lane.oldest_at, dict(lane.counts)) for lane in lanes]
-        before = [self._saved[lane.platform_id].counts for lane in lanes]
-
-        def since(*outcomes: Outcome) -> list[int]:
-            return [
-                sum(row[4][outcome] - earlier[outcome] for outcome in outcomes)
-                for row, earlier in zip(rows, before, strict=True)
-            ]
-
-        try:
-            async with self._database.connection() as connection:
-                await connection.execute(
-                    queries("hub")["save_lanes"],
-                    self._processes.id,
-                    [lane.platform_id for lane in lanes],
-                    [progress for _, progress, *_ in rows],
-                    [waiting for _, _, waiting, *_ in rows],
-                    [oldest for *_, oldest, _ in rows],
-                    since("delivered"),
-                    since("failed", "refused"),
-                    since("skipped"),
-                )
-        except (DatabaseAway, asyncpg.PostgresError):
-            return  # the next time; until then a successor would deliver a little more anew
-        self._metrics.count_delivery("collapsed", sum(since("collapsed")))
-        for lane, progress, waiting, _, counts in rows:
-            lane.tidy()
-            if lane.platform_id in self._saved:
-                self._saved[lane.platform_id] = _Saved(progress, waiting, now, counts)
+            await self._progress.save([lane for lane in self._lanes.values() if self._progress.is_news(lane)])
 
     def _gauges(self) -> Iterator[LaneGauge]:
         for lane in self._lanes.values():

@@ -5,6 +5,7 @@ the platform's row in `platform_work`. A process that was not seen for seconds h
 """
 
 import asyncio
+import contextlib
 import os
 import socket
 import time
@@ -139,21 +140,20 @@ class Processes:
 
     async def _hand_over(self, platform_id: int) -> None:
         """Give a platform to a process that has fewer, after what is under way there has ended."""
-        for watcher in self._watchers:
-            if watcher.before_handing_over is not None:
-                try:
-                    async with asyncio.timeout(HAND_OVER_SECONDS):
-                        await watcher.before_handing_over(platform_id)
-                except TimeoutError:
-                    pass
-        self._given_up.add(platform_id)
         try:
+            for watcher in self._watchers:
+                if watcher.before_handing_over is not None:
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(HAND_OVER_SECONDS):
+                            await watcher.before_handing_over(platform_id)
+            self._given_up.add(platform_id)
             async with self._database.connection() as connection:
                 await connection.execute(_sql("free_work"), self.id, platform_id)
         except (DatabaseAway, asyncpg.PostgresError):
             pass  # it stays this process's in the database, which gives it a fresh start below
-        self._follow(self.held - {platform_id})
-        del self._handing_over[platform_id]
+        finally:
+            self._follow(self.held - {platform_id})
+            del self._handing_over[platform_id]
 
     async def close(self) -> None:
         """Give up everything at once, so that others need not wait."""

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+import asyncpg
 import pytest
 
 from hub import lanes, processes
@@ -28,7 +29,7 @@ async def without_database(hub: HubOnTest, monkeypatch: pytest.MonkeyPatch) -> A
     wanted: list[float] = []
 
     @contextlib.asynccontextmanager
-    async def away() -> AsyncIterator[Any]:
+    async def away(*, vital: bool = False) -> AsyncIterator[Any]:
         wanted.append(time.monotonic())
         raise DatabaseAway
         yield
@@ -172,3 +173,28 @@ async def test_order_holds_over_two_hubs_for_what_the_mirror_does_not_keep(start
         for number in range(20):
             names = [each.json["name"] for each in emsp.received if each.path.endswith(f"/L{number}")]
             assert names == ["first", "second"]
+
+
+async def test_broadcasts_go_on_after_the_database_went_back_to_an_earlier_state(
+    hub: HubOnTest, database_url: str
+) -> None:
+    """A backup was restored, or a standby took over without the last transactions: ids are given out again."""
+    connection = await asyncpg.connect(database_url)
+    try:
+        async with registered(hub, p1(), p3()) as (cpo, emsp):
+            for number in range(3):
+                await push(cpo, "old", number)
+            await emsp.wait_for(3)
+            async with connection.transaction():
+                await connection.execute("TRUNCATE broadcast, mirror_object, mirror_count")
+                await connection.execute("UPDATE platform_work SET progress = 0")
+                await connection.execute("ALTER SEQUENCE broadcast_id RESTART")
+            seen = len(emsp.received)
+
+            async def arrives() -> bool:
+                await push(cpo, "new", 1)
+                return len(emsp.received) > seen
+
+            await until(arrives, "what is broadcast from now on arrives")
+    finally:
+        await connection.close()

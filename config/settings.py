@@ -149,7 +149,10 @@ class Settings(BaseModel):
         "headers. Each of them learns that the token was presented.",
     )
     shared_body: int = Field(
-        1024 * 1024, ge=1024, description="Largest object that is broadcast or kept in the mirror, in bytes."
+        1024 * 1024,
+        ge=1024,
+        description="Largest object that is broadcast or kept in the mirror, in bytes; with all that pushes of its "
+        "EVSEs, or of some of its fields, add to it, 8 times as much.",
     )
     retention: Days = Field(
         _RETENTION,

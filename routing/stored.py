@@ -3,6 +3,7 @@
 OCPI 2.2.1, Client Owned Object Push; a later last_updated is never overwritten by an earlier one.
 """
 
+import sys
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
@@ -35,6 +36,7 @@ class Taken(Enum):
     OLDER = "what is here has a later last_updated"
     MISSING = "there is nothing here that it could change"
     INDEXED = "it is noted that the object exists"
+    TOO_LARGE = "the object would become larger than the mirror keeps it, so it stays as it is"
 
 
 @dataclass(slots=True)
@@ -50,6 +52,9 @@ class Stored:
     """None also where it was not read, because no change of the batch needs it."""
     parts: dict[str, bytes] = field(default_factory=dict)
     """EVSEs changed since the location was put, as far as read, by folded uid."""
+    body_bytes: int = 0
+    part_bytes: int = 0
+    """How large all of its parts are together, also those that were not read."""
     evse_uids: frozenset[str] = frozenset()
     platform_id: int = 0
     version: str = ""
@@ -96,18 +101,22 @@ def as_index(change: Change) -> Change:
     )
 
 
-def take(stored: Stored, change: Change, *, is_pulled: bool = False) -> Taken:
-    """Work a change into an object."""
+def take(stored: Stored, change: Change, *, is_pulled: bool = False, max_bytes: int = sys.maxsize) -> Taken:
+    """Work a change into an object, unless that would become larger than this with its parts."""
     if change.keeps != "object":
-        return _index(stored, change)
+        return _index(stored, change, max_bytes)
     if change.method == "DELETE":
         return _delete(stored, change)
     if change.part:
-        return _take_part(stored, change)
-    return _put(stored, change, is_pulled=is_pulled) if change.method == "PUT" else _patch(stored, change)
+        return _take_part(stored, change, max_bytes)
+    if change.method == "PUT":
+        return _put(stored, change, max_bytes, is_pulled=is_pulled)
+    return _patch(stored, change, max_bytes)
 
 
-def _put(stored: Stored, change: Change, *, is_pulled: bool) -> Taken:
+def _put(stored: Stored, change: Change, max_bytes: int, *, is_pulled: bool) -> Taken:
+    if len(change.body) > max_bytes:
+        return Taken.TOO_LARGE
     found = outline(change.key.module, change.body)
     moment = _comparable(found.last_updated, change)
     if is_older(moment, stored.last_updated):
@@ -136,7 +145,7 @@ def _put(stored: Stored, change: Change, *, is_pulled: bool) -> Taken:
     return Taken.NEWS
 
 
-def _patch(stored: Stored, change: Change) -> Taken:
+def _patch(stored: Stored, change: Change, max_bytes: int) -> Taken:
     if stored.body is None:
         _note(stored, change, frozenset())
         return Taken.MISSING
@@ -152,6 +161,8 @@ def _patch(stored: Stored, change: Change) -> Taken:
         return Taken.OLDER
     merge = patch_session if change.key.module == "sessions" else patch
     body = merge(stored.body, change.body)
+    if len(body) + (0 if replaces_evses else stored.part_bytes) > max_bytes:
+        return Taken.TOO_LARGE
     if replaces_evses:
         stored.evse_uids = found.evse_uids
     _note(stored, change, frozenset())
@@ -160,19 +171,25 @@ def _patch(stored: Stored, change: Change) -> Taken:
     return Taken.NEWS
 
 
-def _take_part(stored: Stored, change: Change) -> Taken:
+def _take_part(stored: Stored, change: Change, max_bytes: int) -> Taken:
     uid = change.part[0]
+    if _has_too_many(stored, frozenset((uid,)), max_bytes):
+        return Taken.TOO_LARGE
     if not stored.has_body or stored.deleted:
         _note(stored, change, frozenset((uid,)))
         return Taken.MISSING
     evse = stored.parts.get(uid)
+    others = stored.part_bytes - (0 if evse is None else len(evse))
     if evse is None and stored.body is not None:
         evse = find_evse(stored.body, uid)
     assert change.method != "DELETE"
     changed = change_evse(evse, change.part, change.method, change.body)
     if isinstance(changed, Refused):
         return Taken.OLDER if changed is Refused.OLDER else Taken.MISSING
+    if stored.body_bytes + others + len(changed) > max_bytes:
+        return Taken.TOO_LARGE
     stored.parts[uid] = changed
+    stored.part_bytes = others + len(changed)
     stored.changed_parts.add(uid)
     _note(stored, change, frozenset((uid,)))
     moment = _comparable(outline("", change.body).last_updated, change)
@@ -189,7 +206,7 @@ def _delete(stored: Stored, change: Change) -> Taken:
     return Taken.NEWS if was_known else Taken.SAME
 
 
-def _index(stored: Stored, change: Change) -> Taken:
+def _index(stored: Stored, change: Change, max_bytes: int) -> Taken:
     """Note that an object exists; one that is in the network already stays as it is, but for EVSEs not known yet."""
     if change.method == "DELETE" or stored.deleted:
         return Taken.SAME
@@ -200,12 +217,19 @@ def _index(stored: Stored, change: Change) -> Taken:
         seen = stored.received_at
         if stored.has_body or (seen is not None and change.received_at - seen < _SEEN_AGAIN):
             return Taken.SAME
+    if _has_too_many(stored, uids, max_bytes):
+        return Taken.TOO_LARGE
     if stored.has_body:
         stored.evse_uids |= uids
         stored.is_touched = True
     else:
         _note(stored, change, uids)
     return Taken.INDEXED
+
+
+def _has_too_many(stored: Stored, uids: frozenset[str], max_bytes: int) -> bool:
+    """Whether the uids alone would be more than an object may have, when these are added."""
+    return not uids <= stored.evse_uids and sum(map(len, stored.evse_uids | uids)) > max_bytes
 
 
 def _note(stored: Stored, change: Change, uids: frozenset[str]) -> None:
@@ -218,10 +242,12 @@ def _note(stored: Stored, change: Change, uids: frozenset[str]) -> None:
 
 def _set_body(stored: Stored, body: bytes | None, *, drops_parts: bool) -> None:
     stored.body = body
+    stored.body_bytes = len(body or b"")
     stored.has_new_body = True
     if drops_parts:
         stored.parts.clear()
         stored.changed_parts.clear()
+        stored.part_bytes = 0
         stored.drops_parts = True
 
 

@@ -115,6 +115,7 @@ CREATE TABLE mirror_object (
     path            text NOT NULL,
     query           text NOT NULL DEFAULT '',
     body            bytea,
+    part_bytes      bigint NOT NULL DEFAULT 0,
     evse_uids       text[],
     last_updated    timestamptz,
     received_at     timestamptz NOT NULL,
@@ -131,6 +132,7 @@ COMMENT ON COLUMN mirror_object.position IS 'first seen: the order of GET all; N
 COMMENT ON COLUMN mirror_object.path IS 'raw, below the module''s Receiver interface, like NL/ABC/LOC1';
 COMMENT ON COLUMN mirror_object.query IS 'raw: in a token''s pushes its type, like type=APP_USER';
 COMMENT ON COLUMN mirror_object.body IS 'as the owner gave it, but for what mirror_part has; NULL: only known to exist';
+COMMENT ON COLUMN mirror_object.part_bytes IS 'how large its parts are together, so that it can be bounded';
 COMMENT ON COLUMN mirror_object.listed_at IS 'the later of last_updated and received_at: what date_from means in GET all';
 COMMENT ON COLUMN mirror_object.broadcast IS 'the last broadcast that changed it';
 ALTER TABLE mirror_object ALTER COLUMN body SET STORAGE EXTERNAL;

@@ -37,10 +37,15 @@ class Outcome:
     taken: Taken | None
     """None where nothing was to be kept."""
     broadcast: BroadcastRow | None
+    """None where nothing is to be delivered, be it that the change is no broadcast or that it is TOO_LARGE."""
+    """None for what is to be delivered to nobody: it was not meant to be, or was TOO_LARGE."""
 
 
-async def store_batch(connection: Connection, arrivals: Sequence[Arrival]) -> list[Outcome]:
-    """Take these in, in their order. The caller has opened the transaction and commits it."""
+async def store_batch(connection: Connection, arrivals: Sequence[Arrival], max_bytes: int) -> list[Outcome]:
+    """Take these in, in their order, but for what would make an object larger than `max_bytes` with its parts.
+
+    The caller has opened the transaction and commits it.
+    """
     kept = [arrival for arrival in arrivals if arrival.is_kept]
     objects = await _read(connection, kept)
     listed_before = {key for key, stored in objects.items() if stored.is_listed}
@@ -50,9 +55,12 @@ async def store_batch(connection: Connection, arrivals: Sequence[Arrival]) -> li
         if stored is None or not arrival.is_kept:
             steps.append((None, False))
             continue
-        taken = take(stored, arrival.change, is_pulled=arrival.is_pulled)
+        taken = take(stored, arrival.change, is_pulled=arrival.is_pulled, max_bytes=max_bytes)
         steps.append((taken, (stored.has_body or stored.deleted) and taken is not Taken.MISSING))
-    drafted = sum(arrival.draft is not None for arrival in arrivals)
+    drafted = sum(
+        arrival.draft is not None and what is not Taken.TOO_LARGE
+        for arrival, (what, _) in zip(arrivals, steps, strict=True)
+    )
     numbers: Iterator[int] = iter(())
     if drafted or any(stored.is_listed != (key in listed_before) for key, stored in objects.items()):
         rows = await connection.fetch(queries(__package__)["take_order"], drafted)
@@ -60,7 +68,7 @@ async def store_batch(connection: Connection, arrivals: Sequence[Arrival]) -> li
     outcomes = []
     for arrival, (what, is_complete) in zip(arrivals, steps, strict=True):
         broadcast = None
-        if arrival.draft is not None:
+        if arrival.draft is not None and what is not Taken.TOO_LARGE:
             stored = objects.get(arrival.change.key) or Stored(arrival.change.key)
             broadcast = make_broadcast(next(numbers), arrival.change, arrival.draft, stored, is_complete=is_complete)
             stored.broadcast = broadcast.id
@@ -108,8 +116,8 @@ async def _read(connection: Connection, arrivals: Sequence[Arrival]) -> dict[Obj
 
 
 _READ = (
-    "is_listed", "has_body", "body", "platform_id", "version", "path", "query", "last_updated", "received_at",
-    "broadcast", "deleted", "expires_at",
+    "is_listed", "has_body", "body", "body_bytes", "part_bytes", "platform_id", "version", "path", "query",
+    "last_updated", "received_at", "broadcast", "deleted", "expires_at",
 )  # fmt: skip
 
 
@@ -185,6 +193,7 @@ def _object_columns(objects: Sequence[Stored]) -> list[list[object]]:
         [each.broadcast for each in objects],
         [each.deleted for each in objects],
         [each.expires_at for each in objects],
+        [each.part_bytes for each in objects],
     ]
 
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import asyncpg
 import structlog
 
-from config.ocpi import ServerError
+from config.ocpi import InvalidParameters, OCPIError, ServerError
 from config.settings import Settings
 from hub.database import Database, DatabaseAway
 from hub.mirror.forms import (
@@ -38,6 +38,9 @@ AWAY_SECONDS = 1
 PENDING_MAX = 50_000
 PENDING_BYTES_MAX = 64 * 1024 * 1024
 """How much of what was pushed to single parties waits for the database; beyond, the oldest is dropped."""
+OBJECT_BODIES = 8
+"""How many times `shared_body` an object may have with its parts: it grows with each push of an EVSE, and is read
+whole by whoever lists it."""
 BROADCAST_TIDY_SECONDS = 60
 RETENTION_TIDY_SECONDS = 3600
 AGAIN_SECONDS = 60
@@ -55,6 +58,7 @@ class Mirror:
     def __init__(self, settings: Settings, database: Database) -> None:
         self._settings = settings
         self._database = database
+        self._max_bytes = OBJECT_BODIES * settings.shared_body
         self.on_missing: Callable[[Change], None] = lambda change: None
         """Told of a PATCH, or of a part, whose object is not here, so that it can be fetched once. Must not raise."""
         self.dropped = 0
@@ -80,7 +84,8 @@ class Mirror:
         return self._settings.retention.get(module) != 0
 
     async def take_broadcast(self, change: Change, draft: BroadcastDraft) -> BroadcastRow:
-        """Store a broadcast and what it changes in one transaction. Raises DatabaseAway, ServerError.
+        """Store a broadcast and what it changes in one transaction. Raises DatabaseAway, ServerError, and
+        InvalidParameters when it would make its object too large.
 
         Those that come while a transaction is under way share the next one.
         """
@@ -225,7 +230,7 @@ class Mirror:
                 self._database.connection() as connection,
                 connection.transaction(),
             ):
-                outcomes = await store_batch(connection, arrivals)
+                outcomes = await store_batch(connection, arrivals, self._max_bytes)
         except TimeoutError as exc:
             raise DatabaseAway from exc
         except DatabaseAway:
@@ -246,7 +251,10 @@ class Mirror:
         for arrival, outcome in zip(arrivals, outcomes, strict=True):
             if outcome.taken is Taken.MISSING:
                 self.on_missing(arrival.change)
-        return list(outcomes)
+        return [self._too_large() if each.taken is Taken.TOO_LARGE else each for each in outcomes]
+
+    def _too_large(self) -> OCPIError:
+        return InvalidParameters(f"With this, the object would have more than {self._max_bytes} bytes at this hub.")
 
     async def _store_half(self, arrivals: Sequence[Arrival]) -> list[Outcome | Exception]:
         try:

@@ -10,6 +10,7 @@ FROM unnest($1::bigint[]) AS lock (number);
 SELECT wanted.number, stored.platform_id, stored.version, stored.path, stored.query,
     stored.position IS NOT NULL AS is_listed, stored.body IS NOT NULL AS has_body,
     CASE WHEN wanted.whole THEN stored.body END AS body,
+    coalesce(octet_length(stored.body), 0) AS body_bytes, stored.part_bytes,
     stored.evse_uids, stored.last_updated, stored.received_at, stored.broadcast, stored.deleted, stored.expires_at
 FROM unnest($1::integer[], $2::text[], $3::text[], $4::text[], $5::text[], $6::boolean[])
     AS wanted (number, module, owner, object_key, addressee, whole)
@@ -40,19 +41,19 @@ FROM turn, generate_series(0, $1::integer) AS step (number);
 -- Objects not known before.
 INSERT INTO mirror_object (
     module, owner, object_key, addressee, platform_id, version, path, query, position, body, evse_uids,
-    last_updated, received_at, listed_at, broadcast, deleted, expires_at
+    last_updated, received_at, listed_at, broadcast, deleted, expires_at, part_bytes
 )
 SELECT module, owner, object_key, addressee, platform_id, version, path, query,
     CASE WHEN is_listed THEN nextval('mirror_position') END, body, string_to_array(evse_uids, E'\n'),
     last_updated, received_at, CASE WHEN is_listed THEN greatest(last_updated, received_at) END,
-    broadcast, deleted, expires_at
+    broadcast, deleted, expires_at, part_bytes
 FROM unnest(
     $1::text[], $2::text[], $3::text[], $4::text[], $5::integer[], $6::text[], $7::text[], $8::text[], $9::boolean[],
     $10::text[], $11::timestamptz[], $12::timestamptz[], $13::bigint[], $14::boolean[], $15::timestamptz[],
-    $16::bytea[]
+    $16::bigint[], $17::bytea[]
 ) AS taken (
     module, owner, object_key, addressee, platform_id, version, path, query, is_listed,
-    evse_uids, last_updated, received_at, broadcast, deleted, expires_at, body
+    evse_uids, last_updated, received_at, broadcast, deleted, expires_at, part_bytes, body
 );
 
 -- update_objects --
@@ -69,13 +70,15 @@ SET platform_id = taken.platform_id,
     listed_at = CASE WHEN taken.is_listed THEN greatest(taken.last_updated, taken.received_at) END,
     broadcast = taken.broadcast,
     deleted = taken.deleted,
-    expires_at = taken.expires_at
+    expires_at = taken.expires_at,
+    part_bytes = taken.part_bytes
 FROM unnest(
     $1::text[], $2::text[], $3::text[], $4::text[], $5::integer[], $6::text[], $7::text[], $8::text[], $9::boolean[],
-    $10::text[], $11::timestamptz[], $12::timestamptz[], $13::bigint[], $14::boolean[], $15::timestamptz[]
+    $10::text[], $11::timestamptz[], $12::timestamptz[], $13::bigint[], $14::boolean[], $15::timestamptz[],
+    $16::bigint[]
 ) AS taken (
     module, owner, object_key, addressee, platform_id, version, path, query, is_listed,
-    evse_uids, last_updated, received_at, broadcast, deleted, expires_at
+    evse_uids, last_updated, received_at, broadcast, deleted, expires_at, part_bytes
 )
 WHERE (stored.module, stored.object_key, stored.owner, stored.addressee)
     = (taken.module, taken.object_key, taken.owner, taken.addressee);
@@ -95,14 +98,15 @@ SET platform_id = taken.platform_id,
     broadcast = taken.broadcast,
     deleted = taken.deleted,
     expires_at = taken.expires_at,
+    part_bytes = taken.part_bytes,
     body = taken.body
 FROM unnest(
     $1::text[], $2::text[], $3::text[], $4::text[], $5::integer[], $6::text[], $7::text[], $8::text[], $9::boolean[],
     $10::text[], $11::timestamptz[], $12::timestamptz[], $13::bigint[], $14::boolean[], $15::timestamptz[],
-    $16::bytea[]
+    $16::bigint[], $17::bytea[]
 ) AS taken (
     module, owner, object_key, addressee, platform_id, version, path, query, is_listed,
-    evse_uids, last_updated, received_at, broadcast, deleted, expires_at, body
+    evse_uids, last_updated, received_at, broadcast, deleted, expires_at, part_bytes, body
 )
 WHERE (stored.module, stored.object_key, stored.owner, stored.addressee)
     = (taken.module, taken.object_key, taken.owner, taken.addressee);

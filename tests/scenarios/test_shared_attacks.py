@@ -171,6 +171,24 @@ async def test_a_push_that_cannot_be_stored_takes_no_other_with_it(hub: HubOnTes
         assert (await get_all(emsp, "locations")).headers["X-Total-Count"] == "20"
 
 
+async def test_a_location_of_many_small_pushes_does_not_become_a_large_one(start_hub: StartHub) -> None:
+    """Whoever lists it, or is behind and gets its latest state, would have to take all of it."""
+    hub = await start_hub(shared_body=1024)
+    async with registered(hub, p3(), evil()) as (emsp, thief):
+        expect.envelope(await broadcast(thief, "SE/EVL/LOC1", {**location("SE-EVL", "LOC1"), "evses": []}))
+        answers = []
+        for number in range(20):
+            evse = {"uid": f"E{number}", "x": "x" * 700, "last_updated": f"2030-01-01T00:00:{number:02}Z"}
+            answers.append(await broadcast(thief, f"SE/EVL/LOC1/E{number}", evse))
+        taken = [answer for answer in answers if answer.status_code == 1000]
+        assert answers == [*taken, *answers[len(taken) :]]
+        for answer in answers[len(taken) :]:
+            assert "8192 bytes" in expect.envelope(answer, 200, 2001)["status_message"]
+        (shown,) = (await get_all(emsp, "locations")).data
+        assert len(shown["evses"]) == len(taken)
+        await emsp.wait_for(1 + len(taken))
+
+
 async def test_a_navigation_provider_is_not_shown_drivers_tokens(hub: HubOnTest) -> None:
     """What is never broadcast to a role is not listed to it either (R-130)."""
     provider = SimulatedPlatform("Nap", [("FR-NAP", "NAP")])

@@ -150,8 +150,8 @@ def refuses_tariffs() -> Iterator[None]:
     """A database that will not have the tariff BAD."""
     store = mirror_module.store_batch
 
-    async def store_or_fail(connection: Any, arrivals: Any) -> Any:
-        outcomes = await store(connection, arrivals)
+    async def store_or_fail(connection: Any, arrivals: Any, max_bytes: int) -> Any:
+        outcomes = await store(connection, arrivals, max_bytes)
         if any(arrival.change.key.object_key == "BAD" for arrival in arrivals):
             await connection.execute("SELECT 1 / 0")
         return outcomes

@@ -56,6 +56,8 @@ class Stored:
     part_bytes: int = 0
     """How large all of its parts are together, also those that were not read."""
     evse_uids: frozenset[str] = frozenset()
+    noted_uids: frozenset[str] = frozenset()
+    """The uids before these changes."""
     platform_id: int = 0
     version: str = ""
     path: str = ""
@@ -220,7 +222,7 @@ def _index(stored: Stored, change: Change, max_bytes: int) -> Taken:
     if _has_too_many(stored, uids, max_bytes):
         return Taken.TOO_LARGE
     if stored.has_body:
-        stored.evse_uids |= uids
+        _add_uids(stored, uids)
         stored.is_touched = True
     else:
         _note(stored, change, uids)
@@ -232,8 +234,13 @@ def _has_too_many(stored: Stored, uids: frozenset[str], max_bytes: int) -> bool:
     return not uids <= stored.evse_uids and sum(map(len, stored.evse_uids | uids)) > max_bytes
 
 
+def _add_uids(stored: Stored, uids: frozenset[str]) -> None:
+    if not uids <= stored.evse_uids:  # the union of thousands takes its time
+        stored.evse_uids |= uids
+
+
 def _note(stored: Stored, change: Change, uids: frozenset[str]) -> None:
-    stored.evse_uids |= uids
+    _add_uids(stored, uids)
     stored.platform_id, stored.version = change.platform_id, change.version
     stored.path, stored.query = change.path, change.query
     stored.received_at, stored.expires_at = change.received_at, change.expires_at

@@ -109,7 +109,7 @@ async def _read(connection: Connection, arrivals: Sequence[Arrival]) -> dict[Obj
     for row in rows:
         stored = objects[keys[row["number"]]]
         stored.exists = True
-        stored.evse_uids = frozenset(row["evse_uids"] or ())
+        stored.evse_uids = stored.noted_uids = frozenset(row["evse_uids"] or ())
         for name in _READ:
             setattr(stored, name, row[name])
     return objects
@@ -187,7 +187,7 @@ def _object_columns(objects: Sequence[Stored]) -> list[list[object]]:
         [each.path for each in objects],
         [each.query for each in objects],
         [each.is_listed for each in objects],
-        ["\n".join(sorted(each.evse_uids)) if each.evse_uids else None for each in objects],
+        [_new_uids(each) for each in objects],
         [each.last_updated for each in objects],
         [each.received_at for each in objects],
         [each.broadcast for each in objects],
@@ -195,6 +195,13 @@ def _object_columns(objects: Sequence[Stored]) -> list[list[object]]:
         [each.expires_at for each in objects],
         [each.part_bytes for each in objects],
     ]
+
+
+def _new_uids(stored: Stored) -> str | None:
+    """Give the uids to be written, None where they stay: a location may have ten thousand."""
+    if stored.evse_uids is stored.noted_uids or stored.evse_uids == stored.noted_uids:
+        return None
+    return "\n".join(sorted(stored.evse_uids))
 
 
 async def _add_broadcasts(connection: Connection, rows: Sequence[BroadcastRow]) -> None:

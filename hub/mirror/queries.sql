@@ -57,14 +57,14 @@ FROM unnest(
 );
 
 -- update_objects --
--- What has changed of objects but for their bodies, which stay where they are.
+-- What has changed of objects but for their bodies, which stay where they are; so do the uids where they are NULL here.
 UPDATE mirror_object AS stored
 SET platform_id = taken.platform_id,
     version = taken.version,
     path = taken.path,
     query = taken.query,
     position = CASE WHEN taken.is_listed THEN coalesce(stored.position, nextval('mirror_position')) END,
-    evse_uids = string_to_array(taken.evse_uids, E'\n'),
+    evse_uids = coalesce(string_to_array(taken.evse_uids, E'\n'), stored.evse_uids),
     last_updated = taken.last_updated,
     received_at = taken.received_at,
     listed_at = CASE WHEN taken.is_listed THEN greatest(taken.last_updated, taken.received_at) END,
@@ -91,7 +91,7 @@ SET platform_id = taken.platform_id,
     path = taken.path,
     query = taken.query,
     position = CASE WHEN taken.is_listed THEN coalesce(stored.position, nextval('mirror_position')) END,
-    evse_uids = string_to_array(taken.evse_uids, E'\n'),
+    evse_uids = coalesce(string_to_array(taken.evse_uids, E'\n'), stored.evse_uids),
     last_updated = taken.last_updated,
     received_at = taken.received_at,
     listed_at = CASE WHEN taken.is_listed THEN greatest(taken.last_updated, taken.received_at) END,

@@ -116,3 +116,22 @@ async def test_an_index_entry_does_not_grow_without_end_either(database_url: str
         await mirror.settled()
         (known,) = await mirror.known("locations", "LOC1")
         assert len(known.evse_uids) == MAX // 250
+
+
+async def test_a_status_costs_no_more_where_a_location_has_thousands_of_evses(database_url: str) -> None:
+    """What is written does not depend on how many other EVSEs there are."""
+    connection = await asyncpg.connect(database_url)
+    async with a_mirror(database_url) as mirror:
+        evses = [{"uid": f"NL*ABC*E{n:06}", "last_updated": at(0)} for n in range(10_000)]
+        await broadcast(mirror, "PUT locations/NL/ABC/LOC1", a_location(evses=evses))
+        written = []
+        for minutes in range(1, 5):  # after a checkpoint, pages are written whole once
+            before = await connection.fetchval("SELECT pg_current_wal_insert_lsn()")
+            change = {"status": "CHARGING", "last_updated": at(minutes)}
+            await broadcast(mirror, "PATCH locations/NL/ABC/LOC1/NL*ABC*E000007", change)
+            diff = "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), $1)"
+            written.append(await connection.fetchval(diff, before))
+        assert min(written) < 20_000
+        (known,) = await mirror.known("locations", "LOC1")
+        assert len(known.evse_uids) == 10_000
+    await connection.close()

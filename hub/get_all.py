@@ -74,7 +74,7 @@ class MergedLists:
         if module in _FOR_THE_REQUESTER:
             addressee = fold(message.sender)
             await self._mirror.settled()
-        page = await self._pages.page(module, addressee, self._owners(message), paging)
+        page = await self._pages.page(message.platform.id, module, addressee, self._owners(message), paging)
         fields = {TOTAL_COUNT: str(page.total), LIMIT: str(self._settings.page_limit)}
         if page.last_position is not None:
             url = self._aliases.module_url(message.target.version, message.operation.interface, module)
@@ -84,7 +84,9 @@ class MergedLists:
     async def _find(self, message: Message) -> bytes:
         """Give the one visible location with this id, or what it has of that EVSE or connector."""
         object_key, *part = (read_id(segment).upper() for segment in message.target.segments)
-        found = await self._pages.same_id(message.operation.module, object_key, self._owners(message))
+        found = await self._pages.same_id(
+            message.platform.id, message.operation.module, object_key, self._owners(message)
+        )
         if len(found) > 1:
             # T-063: an id is its owner's alone.
             raise InvalidParameters(

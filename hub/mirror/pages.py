@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Set
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -16,7 +16,8 @@ PAGE_BYTES = 8 * 1024 * 1024
 """A page ends early behind so many bytes: what a page costs in memory does not depend on what owners share."""
 
 PLACES = 4
-"""Pages read at a time: whoever reads a long list must not take every connection from those that push."""
+"""Pages read at a time: whoever reads a long list must not take every connection from those that push. One platform
+has one of them at a time, so that the others have theirs in turn."""
 WAIT_SECONDS = 5.0
 """How long a request waits for such a place."""
 
@@ -58,14 +59,17 @@ class Pages:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._places = asyncio.Semaphore(PLACES)
+        self._turns: dict[int, asyncio.Lock] = {}
+        """Of each platform that has asked."""
 
-    async def page(self, module: str, addressee: str, visible: Set[str], paging: Paging) -> Page:
+    async def page(self, platform_id: int, module: str, addressee: str, visible: Set[str], paging: Paging) -> Page:
         """Give a page of the objects of these owners (folded), as of one moment. Raises DatabaseAway, Overloaded.
 
+        `platform_id` is who asks.
         `addressee` is the folded party that sessions and CDRs are for; empty for what is for the network.
         """
         async with (
-            self._place(),
+            self._place(platform_id),
             self._database.connection() as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
@@ -73,23 +77,22 @@ class Pages:
             await connection.execute("SET LOCAL plan_cache_mode = force_custom_plan")
             return await _read_page(connection, module, addressee, visible, paging)
 
-    async def same_id(self, module: str, object_key: str, visible: Set[str]) -> list[bytes]:
+    async def same_id(self, platform_id: int, module: str, object_key: str, visible: Set[str]) -> list[bytes]:
         """Give the network object with this folded id, or two of those that have it. Raises as `page` does."""
-        async with self._place(), self._database.connection() as connection:
+        async with self._place(platform_id), self._database.connection() as connection:
             rows = await connection.fetch(_statements()["same_id"], module, object_key, list(visible))
         return [read_body(row) for row in rows]
 
     @asynccontextmanager
-    async def _place(self) -> AsyncIterator[None]:
-        try:
-            async with asyncio.timeout(WAIT_SECONDS):
-                await self._places.acquire()
-        except TimeoutError as exc:
-            raise Overloaded("Too many lists are being read at this hub; try again shortly.") from exc
-        try:
+    async def _place(self, platform_id: int) -> AsyncIterator[None]:
+        async with AsyncExitStack() as held:
+            try:
+                async with asyncio.timeout(WAIT_SECONDS):
+                    await held.enter_async_context(self._turns.setdefault(platform_id, asyncio.Lock()))
+                    await held.enter_async_context(self._places)
+            except TimeoutError as exc:
+                raise Overloaded("Too many lists are being read at this hub; try again shortly.") from exc
             yield
-        finally:
-            self._places.release()
 
 
 async def _read_page(connection: Connection, module: str, addressee: str, visible: Set[str], paging: Paging) -> Page:

@@ -58,12 +58,12 @@ class Reading:
             if key[0] != HIDDEN and (begin is None or moment >= begin) and (end is None or moment < end)
         ]
 
-    async def page(self, query: str) -> tuple[list[Key], int, str | None]:
+    async def page(self, query: str, platform_id: int = 1) -> tuple[list[Key], int, str | None]:
         """Read one page: its keys, the total, and the next page's query."""
         paging = read_paging(query, 100)
         self._pages += 1
         assert self._pages < 100, "the pages do not come to an end"
-        page = await self.pages.page("locations", "", frozenset(VISIBLE), paging)
+        page = await self.pages.page(platform_id, "locations", "", frozenset(VISIBLE), paging)
         found = [orjson.loads(each) for each in page.objects]
         keys = [(f"{each['country_code']}-{each['party_id']}", each["id"]) for each in found]
         last = page.last_position
@@ -191,10 +191,27 @@ async def test_who_reads_long_lists_does_not_take_every_connection(
     other = await asyncpg.connect(database_url)
     async with other.transaction():
         await other.execute("LOCK mirror_count")
-        waiting = [asyncio.create_task(reading.page("limit=1")) for _ in range(pages.PLACES)]
+        waiting = [asyncio.create_task(reading.page("limit=1", number)) for number in range(pages.PLACES)]
         await asyncio.sleep(0)  # each has begun, and taken its place
         with pytest.raises(Overloaded):
-            await reading.page("limit=1")
+            await reading.page("limit=1", pages.PLACES)
     await other.close()
     assert [page[0] for page in await asyncio.gather(*waiting)] == [[("BE-BEC", "L1")]] * pages.PLACES
     assert (await reading.page("limit=1"))[1] == 1
+
+
+async def test_who_asks_for_many_pages_at_once_leaves_the_others_their_places(
+    reading: Reading, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One platform reads one page at a time; its others wait behind that, and nobody else does."""
+    monkeypatch.setattr(pages, "WAIT_SECONDS", 0.05)
+    await reading.write("put", ("BE-BEC", "L1"))
+    other = await asyncpg.connect(database_url)
+    async with other.transaction():
+        await other.execute("LOCK mirror_count")
+        first, *greedy = [asyncio.create_task(reading.page("limit=1", 1)) for _ in range(2 * pages.PLACES)]
+        modest = [asyncio.create_task(reading.page("limit=1", number)) for number in range(2, pages.PLACES + 1)]
+        refused = await asyncio.gather(*greedy, return_exceptions=True)
+        assert {type(each) for each in refused} == {Overloaded}
+    await other.close()
+    assert [page[1] for page in await asyncio.gather(first, *modest)] == [1] * pages.PLACES

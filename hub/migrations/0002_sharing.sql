@@ -184,11 +184,13 @@ CREATE TABLE broadcast (
     owner           text NOT NULL,
     object_key      text NOT NULL,
     previous        bigint,
-    is_complete     boolean NOT NULL
+    is_complete     boolean NOT NULL,
+    bytes_until     bigint NOT NULL
 );
 CREATE INDEX broadcast_incomplete ON broadcast (id) WHERE NOT is_complete;
 COMMENT ON COLUMN broadcast.id IS 'in the order of commits: given under a lock that is held until then';
 COMMENT ON COLUMN broadcast.previous IS 'the broadcast before this one of the same top-level object';
+COMMENT ON COLUMN broadcast.bytes_until IS 'about how many bytes all up to this one have, those dropped included';
 COMMENT ON COLUMN broadcast.is_complete IS 'whether the mirror had the whole object afterwards';
 
 -- migrate: rollback

@@ -141,16 +141,24 @@ FROM mirror_count
 GROUP BY module;
 
 -- add_broadcasts --
--- Accepted broadcasts, with ids that take_order gave.
+-- Accepted broadcasts, with ids that take_order gave; whoever has these is the only one who adds any.
+WITH before AS (
+    SELECT coalesce(max(bytes_until), 0) AS bytes
+    FROM broadcast
+    WHERE id = (SELECT max(id) FROM broadcast)
+)
 INSERT INTO broadcast (
     id, accepted_at, platform_id, sender, version, module, operation, method, path, query, content_type, body,
-    correlation_id, owner, object_key, previous, is_complete
+    correlation_id, owner, object_key, previous, is_complete, bytes_until
 )
-SELECT *
-FROM unnest(
+SELECT added.*, before.bytes + sum(octet_length(body) + octet_length(path) + octet_length(query) + 300) OVER (ORDER BY id)
+FROM before, unnest(
     $1::bigint[], $2::timestamptz[], $3::integer[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
     $9::text[], $10::text[], $11::text[], $12::bytea[], $13::text[], $14::text[], $15::text[], $16::bigint[],
     $17::boolean[]
+) AS added (
+    id, accepted_at, platform_id, sender, version, module, operation, method, path, query, content_type, body,
+    correlation_id, owner, object_key, previous, is_complete
 );
 
 -- current --
@@ -253,9 +261,26 @@ WHERE (stored.module, stored.object_key, stored.owner, stored.addressee, stored.
 RETURNING stored.module, stored.owner, stored.object_key, stored.addressee, stored.position IS NOT NULL AS is_listed;
 
 -- drop_broadcasts --
--- Drop so many of the oldest broadcasts if they were accepted before a time, but never the last; gives their ids.
+-- Drop so many of the oldest broadcasts, but never the last; gives their ids: those accepted before a time, those with
+-- more than $3 bytes behind them that the lane of every platform online is done with, and any with more than $4.
+WITH last AS (
+    SELECT id, bytes_until
+    FROM broadcast
+    ORDER BY id DESC
+    LIMIT 1
+), done AS (
+    SELECT min(work.progress) AS id
+    FROM platform_work AS work
+    JOIN platform ON platform.id = work.platform_id
+    WHERE platform.state = 'registered' AND platform.is_online
+)
 DELETE FROM broadcast
-WHERE id IN (SELECT id FROM broadcast ORDER BY id LIMIT $2)
-    AND accepted_at < $1
-    AND id < (SELECT max(id) FROM broadcast)
-RETURNING id;
+USING last, done
+WHERE broadcast.id IN (SELECT id FROM broadcast ORDER BY id LIMIT $2)
+    AND broadcast.id < last.id
+    AND (
+        broadcast.accepted_at < $1
+        OR (broadcast.id <= coalesce(done.id, last.id) AND broadcast.bytes_until < last.bytes_until - $3::bigint)
+        OR broadcast.bytes_until < last.bytes_until - $4::bigint
+    )
+RETURNING broadcast.id;

@@ -17,7 +17,14 @@ KEEP_LEFT = timedelta(days=30)
 """How long what a member shared is kept after it left."""
 KEEP_BROADCASTS = timedelta(hours=1)
 """How long lanes find the pushes themselves; beyond, the objects' latest state."""
+KEEP_BROADCAST_BYTES = 1024**3
+"""How much of that is kept after every lane is done with it."""
+KEEP_BROADCAST_BYTES_FOR_LANES = 8 * 1024**3
+"""How much is kept for lanes that are not: a receiver that takes its time must not fill the disk. What such a lane does
+not find any more, it takes from the objects' latest state."""
 _AT_ONCE = 10_000
+_BROADCASTS_AT_ONCE = 1_000
+"""They may have a megabyte each."""
 
 
 async def forget_objects(database: Database, retention: Mapping[str, int], now: datetime) -> int:
@@ -49,9 +56,15 @@ async def forget_broadcasts(database: Database, now: datetime) -> int:
     while True:
         async with database.connection() as connection:
             statement = queries(__package__)["drop_broadcasts"]
-            rows = await connection.fetch(statement, now - KEEP_BROADCASTS, _AT_ONCE)
+            rows = await connection.fetch(
+                statement,
+                now - KEEP_BROADCASTS,
+                _BROADCASTS_AT_ONCE,
+                KEEP_BROADCAST_BYTES,
+                KEEP_BROADCAST_BYTES_FOR_LANES,
+            )
         dropped += len(rows)
-        if len(rows) < _AT_ONCE:
+        if len(rows) < _BROADCASTS_AT_ONCE:
             return dropped
 
 

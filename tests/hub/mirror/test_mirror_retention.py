@@ -3,7 +3,9 @@
 from datetime import timedelta
 
 import asyncpg
+import pytest
 
+from hub.mirror import retention
 from hub.mirror.retention import KEEP_DELETED, KEEP_LEFT, forget_broadcasts, forget_objects
 from tests.hub.mirror.cast import (
     NOW,
@@ -106,3 +108,38 @@ async def test_broadcasts_are_dropped_after_an_hour_but_never_the_last(database_
         row = await broadcast(mirror, "PUT tariffs/NL/ABC/T0", a_tariff("T0", 1))
         assert (row.id, row.previous) == (6, 1)
         assert await forget_broadcasts(mirror._database, NOW) == 1
+
+
+async def test_broadcasts_beyond_a_gigabyte_are_dropped_once_every_lane_is_done_with_them(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """50 pushes of 1 MB a second would be 180 GB within the hour; the progress of who is OFFLINE stands still."""
+    monkeypatch.setattr(retention, "KEEP_BROADCAST_BYTES", 25_000)
+    monkeypatch.setattr(retention, "KEEP_BROADCAST_BYTES_FOR_LANES", 55_000)
+    monkeypatch.setattr(retention, "_BROADCASTS_AT_ONCE", 3)
+    connection = await asyncpg.connect(database_url)
+    for is_online in (True, True, False):
+        await connection.execute(
+            "WITH added AS (INSERT INTO platform (state, is_online) VALUES ('registered', $1) RETURNING id) "
+            "INSERT INTO platform_work (platform_id, progress) SELECT id, CASE WHEN $1 THEN 2 ELSE 0 END FROM added",
+            is_online,
+        )
+    async with a_mirror(database_url) as mirror:
+
+        async def kept(number: int) -> list[int]:
+            for _ in range(number):
+                await broadcast(mirror, "PUT locations/NL/ABC/LOC1", a_location(name="x" * 9_300))
+            await forget_broadcasts(mirror._database, NOW)
+            return [row.id for row in await mirror.broadcasts_after(0, 100, [])]
+
+        assert await kept(2) == [1, 2]
+        assert await kept(3) == [3, 4, 5]
+        assert await kept(3) == [3, 4, 5, 6, 7, 8]  # a lane is not done with them
+        assert await kept(4) == [7, 8, 9, 10, 11, 12]  # but not for ever
+        await connection.execute("UPDATE platform_work SET progress = 12 WHERE progress > 0")
+        assert await kept(0) == [10, 11, 12]
+        await connection.execute("UPDATE platform_work SET progress = 99 WHERE progress > 0")
+        monkeypatch.setattr(retention, "KEEP_BROADCAST_BYTES", 0)
+        assert await kept(1) == [13]
+        assert await mirror.last_broadcast() == 13
+    await connection.close()

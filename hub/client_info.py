@@ -42,6 +42,8 @@ class ClientInfos:
         self._newcomers: dict[tuple[str, str], float] = {}
         """Parties that have just come, and until when they are new in the event loop's time."""
         self._introduced: set[tuple[int, tuple[str, str]]] = set()
+        self._introducing: dict[tuple[int, tuple[str, str]], asyncio.Lock] = {}
+        """Whoever has it looks how far the telling is; the others of the same sender and receiver wait for that one."""
         live.on_loaded.append(self._look_for_newcomers)
 
     def list(self, viewer: Platform, raw_query: str) -> tuple[list[dict[str, Any]], dict[str, str]]:
@@ -71,19 +73,26 @@ class ClientInfos:
             return
         meeting = (receiver.id, sender.key)
         is_new = self._newcomers[sender.key] > asyncio.get_running_loop().time()
-        if is_new and meeting not in self._introduced and is_told(receiver):
-            await self._wait_until_told(receiver, sender)
-            self._introduced.add(meeting)
+        if not is_new or meeting in self._introduced or not is_told(receiver):
+            return
+        with contextlib.suppress(TimeoutError):
+            async with (
+                asyncio.timeout(INTRODUCTION_SECONDS),
+                self._introducing.setdefault(meeting, asyncio.Lock()),
+            ):
+                if meeting not in self._introduced:
+                    await self._wait_until_told(receiver, sender)
+        self._introduced.add(meeting)
+        self._introducing.pop(meeting, None)
 
     async def _wait_until_told(self, receiver: Platform, sender: PartyID) -> None:
         seen = self._seen_by(receiver)
         latest = max((info.last_updated for info in seen if info.party.key == sender.key), default=None)
         if latest is None:
             return
-        with contextlib.suppress(TimeoutError, DatabaseAway, asyncpg.PostgresError):
-            async with asyncio.timeout(INTRODUCTION_SECONDS):
-                while (until := await self._telling.reached(receiver.id)) is None or until < latest:
-                    await asyncio.sleep(0.02)
+        with contextlib.suppress(DatabaseAway, asyncpg.PostgresError):
+            while (until := await self._telling.reached(receiver.id)) is None or until < latest:
+                await asyncio.sleep(0.02)
 
     def _look_for_newcomers(self) -> None:
         """See who has come with a new table, before anybody sends a message by it."""
@@ -98,6 +107,7 @@ class ClientInfos:
         came = self._members - before if before is not None else frozenset()
         self._newcomers = {key: until for key, until in self._newcomers.items() if until > now}
         self._introduced = {meeting for meeting in self._introduced if meeting[1] in self._newcomers}
+        self._introducing = {each: lock for each, lock in self._introducing.items() if each[1] in self._newcomers}
         self._newcomers |= {key[:2]: now + NEW_SECONDS for key in came}
         self._telling.look(at_once=bool(came))
 

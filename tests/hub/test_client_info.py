@@ -413,6 +413,43 @@ async def test_a_new_party_is_introduced_by_whichever_hub_tells_the_receiver(sta
             assert ["hubclientinfo" in received.path for received in emsp.received] == [True, False]
 
 
+async def test_many_first_messages_of_a_new_party_wait_for_one_introduction_together(
+    start_hub: StartHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where another process tells, waiting is asking the database: not once for each of them."""
+    hubs = [await start_hub(), await start_hub()]
+    async with registered(hubs[0], p3(client_info=True), p2()) as (emsp, _):
+        await told(emsp, NL_ALF_CPO="CONNECTED")
+        await until(lambda: all(len(hub.hub.processes.held) == 1 for hub in hubs), "the work is shared", seconds=20)
+        (other,) = (hub for hub in hubs if id_of(hub, "DE-TNM") not in hub.hub.processes.held)
+        telling = other.hub.client_infos._telling
+        reached, asking, asked = telling.reached, 0, []
+
+        async def reached_and_counted(platform_id: int) -> datetime | None:
+            nonlocal asking
+            asking += 1
+            asked.append(asking)
+            try:
+                return await reached(platform_id)
+            finally:
+                asking -= 1
+
+        async def take_slowly(received: Received) -> Reply:
+            await asyncio.sleep(0.2)
+            return await emsp.default_reply(received)
+
+        monkeypatch.setattr(telling, "reached", reached_and_counted)
+        emsp.answer("PUT", "hubclientinfo", "RECEIVER", take_slowly)
+        emsp.clear()
+        async with p1() as cpo:
+            await other.register(cpo)
+            url = cpo.hub_endpoints["tokens", "SENDER"].replace(hubs[0].url, other.url)
+            answers = await asyncio.gather(*(cpo.request("GET", url, to="DE-TNM") for _ in range(20)))
+            assert {answer.status_code for answer in answers} == {1000}
+            assert ["hubclientinfo" in received.path for received in emsp.received] == [True, *[False] * 20]
+        assert set(asked) == {1}
+
+
 async def test_who_takes_a_platform_over_tells_it_only_what_is_new(start_hub: StartHub) -> None:
     """R-224."""
     hubs = [await start_hub(), await start_hub()]

@@ -50,10 +50,11 @@ def client_infos(
 ) -> Iterator[ClientInfo]:
     """Give what a platform sees: every party of other platforms in a role that its own have business with (R-209).
 
+    Its own are those that take part: as what it is suspended, it is told nothing.
     The oldest platform comes first. Nothing ever leaves the list: who is gone for good stays as SUSPENDED (R-211). The
     hub is no party of a platform's, so it is not in it (T-092). `after`: only what changed later than this.
     """
-    own = [role for role in viewer.roles if role.state == "claimed"]
+    own = [role for role in viewer.roles if viewer.takes_part(role)]
     opposite: dict[str, list[Role]] = {}
     for platform in platforms:
         if platform.id == viewer.id:
@@ -98,7 +99,7 @@ def in_order_of_telling(infos: Iterable[ClientInfo], viewer: Platform) -> list[C
 
     They share one URL, so the viewer may keep only the last: that which its own roles have most to do with (T-087).
     """
-    own = [role.role for role in viewer.roles if role.state == "claimed"]
+    own = [role.role for role in viewer.roles if viewer.takes_part(role)]
     latest: dict[tuple[str, str], datetime] = {}
     infos = list(infos)
     for info in infos:

@@ -106,8 +106,15 @@ def test_each_status_is_shown_and_the_suspended_stay_listed(platform: Platform, 
     assert statuses(P3, platform) == {"BE-BEC:CPO": status}
 
 
-def test_roles_that_the_viewer_has_dropped_or_not_yet_claimed_show_it_nothing() -> None:
-    viewer = a_platform(9, a_role("DE-TNM:EMSP"), a_role("DE-TNM:CPO", "invited"), a_role("DE-OLD:CPO", "dropped"))
+def test_roles_in_which_the_viewer_takes_no_part_show_it_nothing() -> None:
+    """Those that it has dropped or not yet claimed, and those that are suspended."""
+    none = (
+        a_role("DE-TNM:CPO", "invited"),
+        a_role("DE-OLD:CPO", "dropped"),
+        a_role("DE-OFF:CPO", suspended=True),
+    )
+    assert seen(a_platform(9, *none)) == {}
+    viewer = a_platform(9, a_role("DE-TNM:EMSP"), *none)
     assert list(seen(viewer)) == ["BE-BEC:CPO", "NL-ALF:CPO"]
 
 

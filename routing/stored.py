@@ -121,7 +121,8 @@ def _put(stored: Stored, change: Change, max_bytes: int, *, is_pulled: bool) -> 
         return Taken.TOO_LARGE
     found = outline(change.key.module, change.body)
     moment = _comparable(found.last_updated, change)
-    if is_older(moment, stored.last_updated):
+    # Who deletes an object and puts it again means it, whatever the time in it; a page may be from before.
+    if is_older(moment, stored.last_updated) and (is_pulled or not stored.deleted):
         return Taken.OLDER
     if is_pulled and moment is not None and moment == stored.last_updated:
         if stored.deleted:

@@ -45,6 +45,21 @@ async def test_a_deleted_tariff_is_gone_until_it_is_put_again(database_url: str)
         assert await body_of(mirror, key("tariffs", "T1")) == a_tariff(minutes=1)
 
 
+async def test_a_deleted_tariff_is_back_when_its_owner_puts_an_older_one_but_not_by_a_list(database_url: str) -> None:
+    """The list may have been made before; the owner's own push was not."""
+    async with a_mirror(database_url) as mirror:
+        await broadcast(mirror, "PUT tariffs/NL/ABC/T1", a_tariff(minutes=5))
+        await broadcast(mirror, "DELETE tariffs/NL/ABC/T1")
+        for minutes in (3, 5):
+            assert await mirror.take_pulled([a_change("PUT tariffs/NL/ABC/T1", a_tariff(minutes=minutes))]) == 0
+        assert await body_of(mirror, key("tariffs", "T1")) is None
+        await broadcast(mirror, "PUT tariffs/NL/ABC/T1", a_tariff(minutes=3))
+        assert await body_of(mirror, key("tariffs", "T1")) == a_tariff(minutes=3)
+        # From then on, what is older than that is old again.
+        await broadcast(mirror, "PUT tariffs/NL/ABC/T1", a_tariff(minutes=2))
+        assert await body_of(mirror, key("tariffs", "T1")) == a_tariff(minutes=3)
+
+
 async def test_a_patch_without_a_base_invents_nothing_and_says_so(database_url: str) -> None:
     async with a_mirror(database_url) as mirror:
         missing = []

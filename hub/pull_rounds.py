@@ -24,6 +24,7 @@ from routing.pulling import (
     first_url,
     may_resume,
     next_date,
+    reads_whole,
     seconds_to_next_round,
     seconds_to_retry,
 )
@@ -77,6 +78,8 @@ class Round:
             highest=max((each for each in (pull.highest, page.highest) if each), default=None),
             # A try that came further than the one before; a round begun anew must get to its end for that.
             failures=0 if self.was_resumed else pull.failures,
+            # What was left out may be in the mirror as it was before, and it is in the list.
+            is_whole=pull.is_whole and not (page.left_out["too_large"] or page.left_out["no_object"]),
         )
 
 
@@ -126,7 +129,9 @@ class Rounds:
         """Read the next page of a round and keep how far it has come; give whether that was the last one."""
         platform_id, url = turn.platform.id, current.pull.next_url
         assert url is not None
-        page = await self._lists.read_page(turn.platform, listed, url, current.walk, linked=current.linked)
+        page = await self._lists.read_page(
+            turn.platform, listed, url, current.walk, linked=current.linked, is_whole=current.pull.is_whole
+        )
         if not self._processes.holds(platform_id):
             raise Busy(REST_SECONDS)
         current.add(page)
@@ -144,11 +149,12 @@ class Rounds:
             async with self._database.connection() as connection:
                 await store.resume_pull(connection, platform_id, listed.key)
         else:
-            days = settings.retention.get(listed.module)
-            date_from = first_date(listed.module, pull.date_from, days, datetime.now(UTC))
+            days, now = settings.retention.get(listed.module), datetime.now(UTC)
+            is_whole = reads_whole(listed.module, pull, now)
+            date_from = first_date(listed.module, None if is_whole else pull.date_from, days, now)
             url = first_url(listed, date_from, settings.page_limit)
             async with self._database.connection() as connection:
-                pull = await store.begin_pull(connection, platform_id, listed.key, url)
+                pull = await store.begin_pull(connection, platform_id, listed.key, url, is_whole=is_whole)
         log.info(
             "reading a Sender list",
             action="pull_started",
@@ -163,6 +169,10 @@ class Rounds:
         pull = current.pull
         seconds = seconds_to_next_round(self._settings.pull_interval, random.random())  # noqa: S311
         started = pull.started_at or datetime.now(UTC)
+        gone = 0
+        if pull.is_whole and pull.seen_from is not None:
+            # Two rounds must have missed it: who counts pages by offset misses what moves up while one is read.
+            gone = await self._lists.forget_gone(turn.platform, listed, pull.seen_from)
         pull = replace(pull, date_from=next_date(pull.date_from, pull.objects, pull.highest, started))
         async with self._database.connection() as connection:
             await store.finish_pull(connection, turn.platform.id, listed.key, pull, seconds)
@@ -174,6 +184,7 @@ class Rounds:
             **_facts(turn, listed),
             objects=pull.objects,
             news=current.news,
+            gone=gone,
             left_out=dict(current.left_out),
             pages=current.walk.pages,
             next_in_seconds=round(seconds),

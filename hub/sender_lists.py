@@ -99,8 +99,13 @@ class SenderLists:
         self._hub = hub
         self._asking: dict[int, asyncio.Lock] = {}
 
-    async def read_page(self, platform: Platform, listed: SenderList, url: str, walk: Walk, *, linked: bool) -> Page:
-        """Read one page of a list and take in what is on it. Raises ReadFailed, Busy and DatabaseAway."""
+    async def read_page(
+        self, platform: Platform, listed: SenderList, url: str, walk: Walk, *, linked: bool, is_whole: bool = False
+    ) -> Page:
+        """Read one page of a list and take in what is on it. Raises ReadFailed, Busy and DatabaseAway.
+
+        `is_whole`: it is one of the whole list, so what is on it is noted also where nothing is new.
+        """
         started = asyncio.get_running_loop().time()
         answer = await self.ask(platform, listed.party, url)
         seconds = asyncio.get_running_loop().time() - started
@@ -111,7 +116,7 @@ class SenderLists:
             following, linked = next_page(url, link, total, len(contents), listed, platform, linked=linked)
         except Unreadable as exc:
             raise ReadFailed(f"The list was answered, but {exc}.") from exc
-        news, left_out, highest = await self.take(platform, listed.module, contents)
+        news, left_out, highest = await self.take(platform, listed.module, contents, is_whole=is_whole)
         try:
             walk.step(url, contents, following)
         except Unreadable as exc:
@@ -147,8 +152,19 @@ class SenderLists:
             raise _refused(answer)
         return answer
 
+    async def forget_gone(self, platform: Platform, listed: SenderList, since: datetime) -> int:
+        """Forget what was not in this list since then; give how many. Raises DatabaseAway."""
+        party, module = listed.key
+        return await self._mirror.forget_gone(platform.id, module, party, since)
+
     async def take(
-        self, platform: Platform, module: str, contents: Sequence[bytes], only: ObjectKey | None = None
+        self,
+        platform: Platform,
+        module: str,
+        contents: Sequence[bytes],
+        only: ObjectKey | None = None,
+        *,
+        is_whole: bool = False,
     ) -> tuple[int, Counter[str], datetime | None]:
         """Give objects to the mirror: how many were news, how many were left out and why, the latest last_updated.
 
@@ -170,7 +186,7 @@ class SenderLists:
             size += len(content)
             if number % CHUNK == 0 or size >= CHUNK_BYTES or number == len(contents):
                 if changes:
-                    news += await self._mirror.take_pulled(list(changes.values()))
+                    news += await self._mirror.take_pulled(list(changes.values()), is_whole=is_whole)
                     self._metrics.pulled(module, len(changes))
                 changes, size = {}, 0
                 await asyncio.sleep(0)

@@ -37,6 +37,12 @@ class Pull:
     """In a row."""
     problem: str | None = None
     """Why the latest try failed, for the operator."""
+    is_whole: bool = False
+    """Whether this round reads the whole list, and what it does not find is gone."""
+    whole_at: datetime | None = None
+    """When such a round was last begun."""
+    seen_from: datetime | None = None
+    """When the last such round that was finished had begun: what was in the list then was noted since."""
     due_in: float = 0.0
     """Seconds from its reading to when it is due."""
 
@@ -56,9 +62,9 @@ async def read_pulls(connection: Connection, platform_id: int) -> dict[ListKey, 
     return {(row["party"], row["module"]): _pull(row) for row in rows}
 
 
-async def begin_pull(connection: Connection, platform_id: int, key: ListKey, first_url: str) -> Pull:
+async def begin_pull(connection: Connection, platform_id: int, key: ListKey, first_url: str, *, is_whole: bool) -> Pull:
     """Begin a round, and give it."""
-    row = await connection.fetchrow(queries()["begin_pull"], platform_id, *key, first_url)
+    row = await connection.fetchrow(queries()["begin_pull"], platform_id, *key, first_url, is_whole)
     assert row is not None
     return _pull(row)
 
@@ -71,7 +77,15 @@ async def resume_pull(connection: Connection, platform_id: int, key: ListKey) ->
 async def save_page(connection: Connection, platform_id: int, key: ListKey, pull: Pull) -> None:
     """Keep how far a round has come, so that whoever goes on with it does so from there."""
     await connection.execute(
-        queries()["save_page"], platform_id, *key, pull.next_url, pull.objects, pull.total, pull.highest, pull.failures
+        queries()["save_page"],
+        platform_id,
+        *key,
+        pull.next_url,
+        pull.objects,
+        pull.total,
+        pull.highest,
+        pull.failures,
+        pull.is_whole,
     )
 
 
@@ -85,6 +99,7 @@ async def finish_pull(connection: Connection, platform_id: int, key: ListKey, pu
         pull.total,
         pull.highest,
         pull.date_from,
+        pull.is_whole,
         seconds,
     )
 

@@ -229,17 +229,18 @@ WHERE id = ANY ($1::integer[]);
 -- pulls --
 -- How far each Sender list of a platform was read.
 SELECT party, module, date_from, next_url, objects, total, highest, started_at, tried_at, finished_at, due_at, failures,
-    problem, extract(epoch FROM due_at - clock_timestamp())::float8 AS due_in
+    problem, is_whole, whole_at, seen_from, extract(epoch FROM due_at - clock_timestamp())::float8 AS due_in
 FROM pull
 WHERE platform_id = $1
 ORDER BY party, module;
 
 -- begin_pull --
 -- A new round of one list.
-INSERT INTO pull (platform_id, party, module, next_url, started_at, tried_at, due_at)
-VALUES ($1, $2, $3, $4, clock_timestamp(), clock_timestamp(), clock_timestamp())
+INSERT INTO pull (platform_id, party, module, next_url, is_whole, whole_at, started_at, tried_at, due_at)
+SELECT $1, $2, $3, $4, $5, CASE WHEN $5 THEN moment END, moment, moment, moment
+FROM clock_timestamp() AS moment
 ON CONFLICT (platform_id, party, module) DO UPDATE
-SET next_url = excluded.next_url, objects = 0, total = NULL, highest = NULL, started_at = excluded.started_at,
+SET is_whole = excluded.is_whole, whole_at = coalesce(excluded.whole_at, pull.whole_at), next_url = excluded.next_url, objects = 0, total = NULL, highest = NULL, started_at = excluded.started_at,
     tried_at = excluded.tried_at, due_at = excluded.due_at
 RETURNING *, 0.0::float8 AS due_in;
 
@@ -252,20 +253,22 @@ WHERE platform_id = $1 AND party = $2 AND module = $3;
 -- save_page --
 -- How far a round has come.
 UPDATE pull
-SET next_url = $4, objects = $5, total = $6, highest = $7, failures = $8, problem = NULL
+SET next_url = $4, objects = $5, total = $6, highest = $7, failures = $8, is_whole = $9, problem = NULL
 WHERE platform_id = $1 AND party = $2 AND module = $3;
 
 -- finish_pull --
 -- A round that came to its end, and the seconds to the next.
 UPDATE pull
 SET next_url = NULL, objects = $4, total = $5, highest = $6, date_from = $7, finished_at = clock_timestamp(),
-    due_at = clock_timestamp() + $8::float8 * interval '1 second', failures = 0, problem = NULL
+    seen_from = CASE WHEN $8 THEN started_at ELSE seen_from END, is_whole = false,
+    due_at = clock_timestamp() + $9::float8 * interval '1 second', failures = 0, problem = NULL
 WHERE platform_id = $1 AND party = $2 AND module = $3;
 
 -- fail_pull --
--- A round that cannot go on, and the seconds to the next try.
+-- A round that cannot go on, and the seconds to the next try; one begun anew asks for what changed, lest a list that
+-- cannot be read as a whole is not read at all.
 UPDATE pull
-SET next_url = $4, failures = $5, problem = $6, due_at = clock_timestamp() + $7::float8 * interval '1 second'
+SET next_url = $4, is_whole = is_whole AND $4::text IS NOT NULL, failures = $5, problem = $6, due_at = clock_timestamp() + $7::float8 * interval '1 second'
 WHERE platform_id = $1 AND party = $2 AND module = $3;
 
 -- put_alias --

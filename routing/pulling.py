@@ -19,6 +19,10 @@ from routing.resolve import join
 
 MODULES = ("locations", "tariffs", "tokens", "sessions", "cdrs")
 """The modules of client owned objects, in the order in which they are read at first."""
+CHECKED_MODULES = ("locations", "tariffs", "tokens")
+"""Those of which a full list says what is no longer valid (R-162); of sessions and CDRs only the latest are read."""
+WHOLE_LIST_EVERY = timedelta(days=1)
+"""How often the whole list is read, to learn what is no longer in it."""
 OVERLAP = timedelta(seconds=60)
 """How much of what was read is read again: an object may be stored a little later than its last_updated says."""
 SESSIONS_FROM = timedelta(days=365)
@@ -94,6 +98,14 @@ def may_resume(pull: Pull, platform: Platform) -> bool:
         return pull.next_url is not None and origin_of(pull.next_url) in platform.origins
     except ValueError:
         return False
+
+
+def reads_whole(module: str, pull: Pull, now: datetime) -> bool:
+    """Whether a new round asks for the whole list: the first one does, and one a day."""
+    if module not in CHECKED_MODULES:
+        return False
+    is_time = pull.whole_at is None or now - pull.whole_at >= WHOLE_LIST_EVERY
+    return is_time or pull.is_whole or pull.date_from is None
 
 
 def first_date(module: str, date_from: datetime | None, days: int | None, now: datetime) -> datetime | None:

@@ -72,14 +72,18 @@ async def failed(hub: HubOnTest, said: str, key: tuple[str, str] = LIST) -> Pull
     return pull
 
 
-async def make_due(hub: HubOnTest, platform_id: int = 1) -> None:
-    """Let the time of every list of a platform come."""
+async def make_due(hub: HubOnTest, platform_id: int = 1, *, whole: bool = False) -> None:
+    """Let the time of every list of a platform come; to be read whole as on another day."""
     async with hub.hub.database.connection() as connection:
+        if whole:
+            await connection.execute("UPDATE pull SET whole_at = whole_at - interval '1 day'")
         await connection.execute("UPDATE pull SET due_at = now() WHERE platform_id = $1", platform_id)
     look_again(hub, platform_id)
 
 
 def look_again(hub: HubOnTest, platform_id: int = 1) -> None:
+    if turn := hub.hub.pulls._turns.get(platform_id):
+        turn.has_changed = True  # it may have looked already
     hub.hub.pulls._gain(platform_id)
 
 

@@ -93,6 +93,9 @@ CREATE TABLE pull (
     due_at          timestamptz NOT NULL DEFAULT now(),
     failures        integer NOT NULL DEFAULT 0,
     problem         text,
+    is_whole        boolean NOT NULL DEFAULT false,
+    whole_at        timestamptz,
+    seen_from       timestamptz,
     PRIMARY KEY (platform_id, party, module)
 );
 COMMENT ON TABLE pull IS 'how far the hub has come in reading each Sender list';
@@ -100,6 +103,9 @@ COMMENT ON COLUMN pull.date_from IS 'what the next round asks for; NULL: everyth
 COMMENT ON COLUMN pull.next_url IS 'the page to go on with after an interruption';
 COMMENT ON COLUMN pull.tried_at IS 'when a round was last begun or resumed: who came back since is read at once';
 COMMENT ON COLUMN pull.failures IS 'in a row; each makes the next try later';
+COMMENT ON COLUMN pull.is_whole IS 'whether this round reads the whole list, to learn what is no longer in it';
+COMMENT ON COLUMN pull.whole_at IS 'when such a round was last begun';
+COMMENT ON COLUMN pull.seen_from IS 'when the last such round that was finished had begun';
 COMMENT ON COLUMN pull.highest IS 'the latest last_updated of this round so far';
 
 -- The mirror: client owned objects as their owners shared them.
@@ -120,6 +126,7 @@ CREATE TABLE mirror_object (
     last_updated    timestamptz,
     received_at     timestamptz NOT NULL,
     listed_at       timestamptz,
+    checked_at      timestamptz,
     broadcast       bigint,
     deleted         boolean NOT NULL DEFAULT false,
     expires_at      timestamptz,
@@ -134,6 +141,7 @@ COMMENT ON COLUMN mirror_object.query IS 'raw: in a token''s pushes its type, li
 COMMENT ON COLUMN mirror_object.body IS 'as the owner gave it, but for what mirror_part has; NULL: only known to exist';
 COMMENT ON COLUMN mirror_object.part_bytes IS 'how large its parts are together, so that it can be bounded';
 COMMENT ON COLUMN mirror_object.listed_at IS 'the later of last_updated and received_at: what date_from means in GET all';
+COMMENT ON COLUMN mirror_object.checked_at IS 'last found unchanged in its owner''s whole list';
 COMMENT ON COLUMN mirror_object.broadcast IS 'the last broadcast that changed it';
 ALTER TABLE mirror_object ALTER COLUMN body SET STORAGE EXTERNAL;
 -- With what a list is filtered by, so that a page passes over what does not belong to it without reading the rows.

@@ -26,6 +26,8 @@ class Arrival:
     draft: BroadcastDraft | None = None
     """Of a broadcast; None for all that is not to be delivered."""
     is_pulled: bool = False
+    is_checked: bool = False
+    """Whether to note that the object is still in its owner's list, also where nothing is new."""
     is_kept: bool = True
     """False for a module that the mirror leaves out: of a broadcast only its row is stored."""
 
@@ -75,6 +77,7 @@ async def store_batch(connection: Connection, arrivals: Sequence[Arrival], max_b
             stored.is_touched = True
         outcomes.append(Outcome(what, broadcast))
     await _write(connection, list(objects.values()), listed_before)
+    await _check(connection, objects, kept)
     broadcasts = [outcome.broadcast for outcome in outcomes if outcome.broadcast is not None]
     if broadcasts:
         await _add_broadcasts(connection, broadcasts)
@@ -168,6 +171,17 @@ async def _write(connection: Connection, objects: Sequence[Stored], listed_befor
         key = stored.key
         counts[key.module, key.owner, key.addressee] += stored.is_listed - (key in listed_before)
     await add_counts(connection, counts)
+
+
+async def _check(connection: Connection, objects: dict[ObjectKey, Stored], arrivals: Sequence[Arrival]) -> None:
+    """Note of what was found unchanged when that was; of what was new, `received_at` tells."""
+    found = {
+        arrival.change.key: arrival.change.received_at
+        for arrival in arrivals
+        if arrival.is_checked and objects[arrival.change.key].received_at != arrival.change.received_at
+    }
+    if found:
+        await connection.execute(queries(__package__)["check_objects"], *columns(list(found)), list(found.values()))
 
 
 async def add_counts(connection: Connection, counts: Counter[tuple[str, str, str]]) -> None:

@@ -23,7 +23,7 @@ from hub.mirror.forms import (
     read_known,
 )
 from hub.mirror.intake import BATCH, Arrival, Outcome, store_batch
-from hub.mirror.retention import forget_broadcasts, forget_objects
+from hub.mirror.retention import forget_broadcasts, forget_gone, forget_objects
 from parties.store import queries
 from routing.objects import Change, ObjectKey
 from routing.stored import Taken, as_index
@@ -116,14 +116,26 @@ class Mirror:
         if len(self._pending) >= BATCH:
             self._is_batch.set()
 
-    async def take_pulled(self, changes: Sequence[Change]) -> int:
-        """Store objects that were read from a Sender list; give how many were news. Raises DatabaseAway."""
+    async def take_pulled(self, changes: Sequence[Change], *, is_whole: bool = False) -> int:
+        """Store objects that were read from a Sender list; give how many were news. Raises DatabaseAway.
+
+        `is_whole`: the whole list is read, so that they are in it is noted for `forget_gone`.
+        """
         news = 0
-        arrivals = [Arrival(change, is_pulled=True) for change in changes if self.keeps(change.key.module)]
+        arrivals = [
+            Arrival(change, is_pulled=True, is_checked=is_whole) for change in changes if self.keeps(change.key.module)
+        ]
         for start in range(0, len(arrivals), BATCH):
             for outcome in await self._store(arrivals[start : start + BATCH]):
                 news += isinstance(outcome, Outcome) and outcome.taken in (Taken.NEWS, Taken.INDEXED)
         return news
+
+    async def forget_gone(self, platform_id: int, module: str, owner: str, since: datetime) -> int:
+        """Forget what this platform's whole list of an owner (folded) did not have since then; give how many.
+
+        What was ever broadcast stays: its owner can say itself that it is gone. Raises DatabaseAway.
+        """
+        return await forget_gone(self._database, platform_id, module, owner, since)
 
     async def settled(self) -> None:
         """Wait until everything taken in so far is stored. Raises DatabaseAway."""

@@ -111,6 +111,15 @@ FROM unnest(
 WHERE (stored.module, stored.object_key, stored.owner, stored.addressee)
     = (taken.module, taken.object_key, taken.owner, taken.addressee);
 
+-- check_objects --
+-- Objects found unchanged in their owners' lists.
+UPDATE mirror_object AS stored
+SET checked_at = found.checked_at
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[])
+    AS found (module, owner, object_key, addressee, checked_at)
+WHERE (stored.module, stored.object_key, stored.owner, stored.addressee)
+    = (found.module, found.object_key, found.owner, found.addressee);
+
 -- drop_parts --
 -- Forget the EVSEs of locations that came whole.
 DELETE FROM mirror_part AS stored
@@ -243,6 +252,14 @@ SELECT module, owner, object_key, addressee, received_at
 FROM mirror_object
 WHERE deleted AND received_at < $1
 LIMIT $2;
+
+-- find_gone --
+-- Listed network objects of one owner and platform that came from its list only, and were not in it since a time.
+SELECT module, owner, object_key, addressee, received_at
+FROM mirror_object
+WHERE module = $1 AND addressee = '' AND owner = $2 AND position IS NOT NULL AND broadcast IS NULL
+    AND platform_id = $3 AND received_at < $4 AND (checked_at IS NULL OR checked_at < $4)
+LIMIT $5;
 
 -- find_left --
 -- Objects of platforms that left before a time.

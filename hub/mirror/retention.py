@@ -36,18 +36,12 @@ async def forget_objects(database: Database, retention: Mapping[str, int], now: 
     ]
     for module, days in retention.items():
         searches.append(("find_old", module, now - timedelta(days=days)))
-    forgotten = 0
-    for name, *arguments in searches:
-        while True:
-            async with database.connection() as connection:
-                rows = await connection.fetch(queries(__package__)[str(name)], *arguments, _AT_ONCE, timeout=60)
-            gone = 0
-            for start in range(0, len(rows), BATCH):
-                gone += await _forget(database, rows[start : start + BATCH])
-            forgotten += gone
-            if len(rows) < _AT_ONCE or not gone:
-                break
-    return forgotten
+    return sum([await _forget_found(database, str(name), *arguments) for name, *arguments in searches])
+
+
+async def forget_gone(database: Database, platform_id: int, module: str, owner: str, since: datetime) -> int:
+    """Forget what is no longer in an owner's list; give how many. Raises DatabaseAway."""
+    return await _forget_found(database, "find_gone", module, owner, platform_id, since)
 
 
 async def forget_broadcasts(database: Database, now: datetime) -> int:
@@ -66,6 +60,20 @@ async def forget_broadcasts(database: Database, now: datetime) -> int:
         dropped += len(rows)
         if len(rows) < _BROADCASTS_AT_ONCE:
             return dropped
+
+
+async def _forget_found(database: Database, name: str, *arguments: object) -> int:
+    """Forget what this search finds; give how many."""
+    forgotten = 0
+    while True:
+        async with database.connection() as connection:
+            rows = await connection.fetch(queries(__package__)[name], *arguments, _AT_ONCE, timeout=60)
+        gone = 0
+        for start in range(0, len(rows), BATCH):
+            gone += await _forget(database, rows[start : start + BATCH])
+        forgotten += gone
+        if len(rows) < _AT_ONCE or not gone:
+            return forgotten
 
 
 async def _forget(database: Database, rows: list[asyncpg.Record]) -> int:

@@ -18,6 +18,7 @@ from hub.database import DatabaseAway
 from hub.simulator import Received, Reply, SimulatedPlatform, envelope
 from hub.simulator.objects import cdr, location, session, tariff, token
 from hub.simulator.store import read_time
+from parties.pulls import Pull
 from tests.hubs import HubOnTest
 from tests.scenarios.cast import p1, p2, p3, p4
 from tests.scenarios.villains import say, villain
@@ -191,6 +192,106 @@ async def test_who_left_and_comes_back_is_read_from_the_beginning(hub: HubOnTest
         await hub.register(cpo)
         await finished(hub)
         assert "date_from" not in asked(cpo)[0]
+
+
+# What is no longer there
+
+
+async def read_whole(hub: HubOnTest) -> Pull:
+    """Let a day pass, and the list be read whole once more."""
+    before = await state_of(hub)
+    await make_due(hub, whole=True)
+    return await finished(hub, after=before)
+
+
+async def test_what_is_no_longer_in_the_whole_list_is_gone_when_two_rounds_missed_it(
+    hub: HubOnTest, cpo: SimulatedPlatform, database_url: str
+) -> None:
+    """R-162, T-067: for owners that broadcast nothing there is no other way to say so."""
+    cpo.store.owned["locations"] = locations(4)
+    async with member(hub, cpo, p3()) as (_, emsp):
+        first = await finished(hub)
+        del cpo.store.owned["locations"][1]
+        await make_due(hub)
+        second = await finished(hub, after=first)
+        assert "date_from" in asked(cpo)[-1]
+        for left in (4, 3):
+            before = second
+            await make_due(hub, whole=True)
+            second = await finished(hub, after=before)
+            assert "date_from" not in asked(cpo)[-1]
+            answer = await emsp.call("GET", "locations", "SENDER", to="NL-HUB")
+            assert answer.headers["X-Total-Count"] == str(left)
+            assert len(answer.data) == left
+        assert await mirrored(database_url) == ["BE-BEC LOC0", "BE-BEC LOC2", "BE-BEC LOC3"]
+        # It comes back with the next list that has it, be it unchanged.
+        cpo.store.owned["locations"] = locations(4)
+        await make_due(hub, whole=True)
+        await finished(hub, after=second)
+        assert len(await mirrored(database_url)) == 4
+
+
+async def test_what_was_broadcast_stays_though_the_list_has_it_not(
+    hub: HubOnTest, cpo: SimulatedPlatform, database_url: str
+) -> None:
+    cpo.store.owned["locations"] = locations(2)
+    async with member(hub, cpo):
+        await finished(hub)
+        for name in ("LOC0", "LOC7"):
+            body = location("BE-BEC", name)
+            answer = await cpo.call("PUT", "locations", "RECEIVER", f"BE/BEC/{name}", to="NL-HUB", body=body)
+            assert answer.status_code == 1000
+        cpo.store.owned["locations"] = []
+        for _ in range(3):
+            await read_whole(hub)
+    assert await mirrored(database_url) == ["BE-BEC LOC0", "BE-BEC LOC7"]
+
+
+async def test_a_whole_list_that_was_left_out_in_part_makes_nothing_gone(
+    start_hub: StartHub, cpo: SimulatedPlatform, database_url: str
+) -> None:
+    """What has become too large to be taken is in the list all the same."""
+    hub = await start_hub(pulls=True, shared_body=2048)
+    cpo.store.page_limit = 2
+    cpo.store.owned["locations"] = locations(5)
+    async with member(hub, cpo):
+        await finished(hub)
+        cpo.store.owned["locations"][1]["name"] = "x" * 2048
+        for _ in range(3):
+            await read_whole(hub)
+        assert len(await mirrored(database_url)) == 5
+        del cpo.store.owned["locations"][1]
+        for _ in range(3):
+            await read_whole(hub)
+        assert len(await mirrored(database_url)) == 4
+
+
+async def test_a_whole_list_that_breaks_off_makes_nothing_gone_and_is_read_on(
+    hub: HubOnTest, cpo: SimulatedPlatform, database_url: str
+) -> None:
+    cpo.store.page_limit = 2
+    cpo.store.owned["locations"] = locations(6)
+    async with member(hub, cpo):
+        await finished(hub)
+        await read_whole(hub)
+        del cpo.store.owned["locations"][5]
+        broken = iter([Reply(500, b"{}")])
+
+        async def break_once(received: Received) -> Reply:
+            reply = next(broken, None) if "offset=2" in received.path else None
+            return reply or await cpo.default_reply(received)
+
+        cpo.answer("GET", "locations", reply=break_once)
+        before = await state_of(hub)
+        await make_due(hub, whole=True)
+        assert (await failed(hub, "HTTP 500")).is_whole
+        assert len(await mirrored(database_url)) == 6
+        await make_due(hub)
+        pull = await finished(hub, after=before)
+        assert [query.get("offset") for query in asked(cpo)][-4:] == [None, "2", "2", "4"]
+        assert pull.seen_from == pull.whole_at
+        await read_whole(hub)
+        assert len(await mirrored(database_url)) == 5
 
 
 # Interrupted, and gone on with
@@ -629,10 +730,10 @@ async def test_while_the_database_is_away_nothing_breaks_and_reading_goes_on_aft
     real = hub.hub.mirror.take_pulled
     away = iter([True, True])
 
-    async def take(changes: Any) -> int:
+    async def take(changes: Any, **more: Any) -> int:
         if next(away, False):
             raise DatabaseAway
-        return await real(changes)
+        return await real(changes, **more)
 
     monkeypatch.setattr(hub.hub.mirror, "take_pulled", take)
     cpo.store.owned["locations"] = locations(3)

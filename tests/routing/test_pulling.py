@@ -26,6 +26,7 @@ from routing.pulling import (
     next_page,
     read_retry_after,
     read_total,
+    reads_whole,
     seconds_to_next_round,
     seconds_to_retry,
 )
@@ -101,6 +102,23 @@ def test_an_interrupted_round_goes_on_at_its_page_unless_the_platform_has_moved(
 
 
 # From when on
+
+
+@pytest.mark.parametrize(
+    ("module", "pull", "expected"),
+    [
+        ("locations", Pull(), True),
+        ("locations", Pull(date_from=NOW, whole_at=NOW - timedelta(hours=23)), False),
+        ("locations", Pull(date_from=NOW, whole_at=NOW - timedelta(hours=24)), True),
+        ("tokens", Pull(date_from=NOW, whole_at=NOW, is_whole=True), True),  # begun, and to be begun anew
+        ("tariffs", Pull(whole_at=NOW), True),  # there was nothing in it yet
+        ("sessions", Pull(), False),
+        ("cdrs", Pull(date_from=NOW, whole_at=NOW - timedelta(days=9)), False),
+    ],
+)
+def test_the_whole_list_is_read_at_first_and_once_a_day(module: str, pull: Pull, expected: bool) -> None:
+    """R-162, T-067: what is missing from it is no longer valid."""
+    assert reads_whole(module, pull, NOW) is expected
 
 
 @pytest.mark.parametrize(

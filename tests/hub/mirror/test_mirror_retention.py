@@ -1,5 +1,6 @@
 """What the mirror forgets, and when."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import asyncpg
@@ -7,6 +8,7 @@ import pytest
 
 from hub.mirror import retention
 from hub.mirror.retention import KEEP_DELETED, KEEP_LEFT, forget_broadcasts, forget_objects
+from routing.objects import Change
 from tests.hub.mirror.cast import (
     NOW,
     a_change,
@@ -143,3 +145,32 @@ async def test_broadcasts_beyond_a_gigabyte_are_dropped_once_every_lane_is_done_
         assert await kept(1) == [13]
         assert await mirror.last_broadcast() == 13
     await connection.close()
+
+
+async def test_what_a_whole_list_no_longer_has_is_forgotten_but_nothing_else(database_url: str) -> None:
+    """R-162: of one owner and platform, and not what was seen, broadcast or pushed to one party."""
+
+    def page(*ids: str, days: int = 0, platform_id: int = 1, owner: str = "NL/ABC") -> list[Change]:
+        moment = NOW - days * DAY
+        shared = a_tariff(country_code=owner[:2], party_id=owner[3:])
+        changes = [a_change(f"PUT tariffs/{owner}/{id}", shared | {"id": id}, received=moment) for id in ids]
+        return [replace(change, platform_id=platform_id) for change in changes]
+
+    async with a_mirror(database_url) as mirror:
+        await mirror.take_pulled(page("GONE", "SEEN", "PUSHED", days=3), is_whole=True)
+        await mirror.take_pulled(page("THERE", days=3, platform_id=7))
+        await mirror.take_pulled(page("THEIRS", days=3, owner="DE/XYZ"))
+        await broadcast(mirror, "PUT tariffs/NL/ABC/SHARED", a_tariff("SHARED"), received=NOW - 3 * DAY)
+        mirror.take_addressed(
+            a_change("PUT tariffs/NL/ABC/PUSHED2", a_tariff("PUSHED2"), to="DE-TNM", received=NOW - 3 * DAY)
+        )
+        await mirror.settled()
+        await broadcast(mirror, "PUT tariffs/NL/ABC/PUSHED", a_tariff("PUSHED", 1), received=NOW - 2 * DAY)
+        await mirror.take_pulled(page("SEEN", days=1), is_whole=True)
+        assert await mirror.forget_gone(1, "tariffs", "NL-ABC", NOW - 4 * DAY) == 0
+        assert await mirror.forget_gone(1, "locations", "NL-ABC", NOW - DAY) == 0
+        assert await mirror.forget_gone(1, "tariffs", "NL-ABC", NOW - DAY) == 1
+        assert await left(database_url) == ["PUSHED", "PUSHED2", "SEEN", "SHARED", "THEIRS", "THERE"]
+        assert await counted(database_url) == await listed(database_url)
+        assert await mirror.forget_gone(1, "tariffs", "NL-ABC", NOW) == 1
+        assert "SEEN" not in await left(database_url)

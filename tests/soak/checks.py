@@ -179,21 +179,27 @@ def usage_is_flat(hubs: Hubs) -> Check:
 
 
 def thirds(life: Life) -> tuple[Sample, Sample, Sample]:
-    """Give what a process used on average in each third of its life, but for its first moments."""
+    """Give what a process used in each third of its life, but for its first moments: memory on average, of connections
+    and files the lower quartile, since a burst raises the top and a leak the floor.
+    """
     samples = life.samples[min(3, len(life.samples) // 4) :]
     size = max(1, len(samples) // 3)
-    begin, middle, end = (_mean(part) for part in (samples[:size], samples[size : 2 * size], samples[-size:]))
+    begin, middle, end = (_usage(part) for part in (samples[:size], samples[size : 2 * size], samples[-size:]))
     return begin, middle, end
 
 
-def _mean(samples: Sequence[Sample]) -> Sample:
+def _usage(samples: Sequence[Sample]) -> Sample:
     if not samples:
         return Sample(0, 0, 0)
     return Sample(
         statistics.mean(each.memory for each in samples),
-        round(statistics.mean(each.connections for each in samples)),
-        round(statistics.mean(each.files for each in samples)),
+        _lower_quartile([each.connections for each in samples]),
+        _lower_quartile([each.files for each in samples]),
     )
+
+
+def _lower_quartile(values: list[int]) -> int:
+    return sorted(values)[len(values) // 4]
 
 
 def logs_are_quiet(hubs: Hubs) -> Check:

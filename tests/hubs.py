@@ -100,6 +100,15 @@ class HubOnTest:
         answer = await platform.register_at(self.versions_url, token)
         assert answer.status_code == 1000, answer.body
 
+    async def opens_lanes(self) -> None:
+        """Wait until what is broadcast goes to every registered platform at once, not as a state that it missed."""
+        while self.hub.processes.is_alone:
+            open_now = {gauge.platform_id for gauge in self.hub.metrics.lanes()}
+            table = self.hub.live.table.platforms
+            if all(platform.state != "registered" or platform.id in open_now for platform in table.values()):
+                return
+            await asyncio.sleep(0.005)
+
     async def connect(self, platform: SimulatedPlatform) -> list[str]:
         """Register the hub at a platform; gives what the operator is told."""
         told: list[str] = []
@@ -129,5 +138,7 @@ async def registered(hub: HubOnTest, *platforms: SimulatedPlatform) -> Any:
         for platform in platforms:
             await stack.enter_async_context(platform)
             await hub.register(platform)
+        await hub.opens_lanes()
+        for platform in platforms:
             platform.clear()
         yield platforms

@@ -186,7 +186,8 @@ async def test_a_location_of_many_small_pushes_does_not_become_a_large_one(start
             assert "8192 bytes" in expect.envelope(answer, 200, 2001)["status_message"]
         (shown,) = (await get_all(emsp, "locations")).data
         assert len(shown["evses"]) == len(taken)
-        await emsp.wait_for(1 + len(taken))
+        copies = emsp.store.copies["locations"]
+        await until(lambda: len(copies.get(("SE", "EVL", "LOC1"), {}).get("evses", ())) == len(taken))
 
 
 async def test_a_navigation_provider_is_not_shown_drivers_tokens(hub: HubOnTest) -> None:

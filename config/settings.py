@@ -86,6 +86,8 @@ class Settings(BaseModel):
     )
     website: str | None = Field(None, description="The hub's website, shown to members in its credentials.")
 
+    workers: int = Field(1, ge=1, description="Processes that serve members, one per core is a good number.")
+
     database_url: SecretStr | None = Field(
         None, description="PostgreSQL to use, as postgresql://user:password@host/name. Unset: an embedded server."
     )

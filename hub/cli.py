@@ -3,11 +3,12 @@
 Exit codes: 0 done; 1 it could not be done (the message says why); 2 the command was not understood.
 """
 
+import asyncio
 import os
 import socket
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -18,7 +19,7 @@ from hub.cli_demo import demo
 from hub.cli_members import party_app
 from hub.cli_print import print_json
 from hub.cli_routes import routes
-from hub.cli_run import JSON, fail, settings, use_config_file
+from hub.cli_run import JSON, config_file, fail, settings, use_config_file
 
 app = typer.Typer(
     name="ocpi-hub",
@@ -46,35 +47,42 @@ def common(
 
 
 @app.command()
-def serve() -> None:
-    """Run the hub: members on OCPI_HUB_PORT, operators' metrics on OCPI_HUB_OPS_PORT."""
-    chosen = settings()
-    as_json = wants_json(chosen.log_format)
-    configure_logging(as_json=as_json, level=chosen.log_level)
-    import uvloop
+def serve(
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Processes that serve members, one per core; also OCPI_HUB_WORKERS.", show_default="1"
+        ),
+    ] = None,
+) -> None:
+    """Run the hub: members on OCPI_HUB_PORT, operators' metrics on OCPI_HUB_OPS_PORT.
 
-    from hub.database import DatabaseRefused, SchemaTooNew
-    from hub.embedded_postgres import EmbeddedPostgresError
-    from hub.server import Hub, serve, stop_on_signals
-    from hub.trace import RequestLog
+    SIGTERM ends it when requests under way are answered. SIGHUP renews its processes, with the settings and the program
+    as they are then, one after the other and without losing a request.
+    """
+    from hub.workers.parent import Parent
+    from hub.workers.started import StartFailed
+    from hub.workers.systemd import SocketRefused, take_socket
+    from hub.workers.whole_lines import WholeLines
 
-    async def main() -> None:
-        hub = Hub(chosen, request_log=RequestLog(as_json=as_json))
-        await serve(hub, member_socket, ops_socket, stop_on_signals())
-
-    ops_socket = _listen(chosen.ops_host, chosen.ops_port, "OCPI_HUB_OPS_PORT")
-    member_socket = _listen(chosen.host, chosen.port, "OCPI_HUB_PORT")
-    if chosen.port == 0:
-        chosen = settings(port=member_socket.getsockname()[1])
     try:
-        uvloop.run(main())
-    except (SchemaTooNew, EmbeddedPostgresError, DatabaseRefused, ValueError, BaseExceptionGroup) as exc:
-        first: BaseException = exc
-        while isinstance(first, BaseExceptionGroup):
-            first = first.exceptions[0]
-        if not isinstance(first, SchemaTooNew | EmbeddedPostgresError | DatabaseRefused | ValueError):
-            raise
-        raise fail(str(first) or (type(first).__doc__ or "").strip()) from exc
+        taken = take_socket()
+    except SocketRefused as exc:
+        raise fail(str(exc)) from exc
+    chosen: dict[str, Any] = {} if workers is None else {"workers": workers}
+    if taken is not None:
+        chosen["host"], chosen["port"] = taken.getsockname()[:2]
+    found = settings(**chosen)
+    sys.stdout = WholeLines(sys.stdout.fileno())
+    configure_logging(as_json=wants_json(found.log_format), level=found.log_level)
+    ops_socket = _listen(found.ops_host, found.ops_port, "OCPI_HUB_OPS_PORT")
+    member_socket = taken or _listen(found.host, found.port, "OCPI_HUB_PORT")
+    if found.port == 0:
+        chosen["port"] = member_socket.getsockname()[1]
+    try:
+        asyncio.run(Parent(found, member_socket, ops_socket, config_file=config_file(), chosen=chosen).run())
+    except StartFailed as exc:
+        raise fail(str(exc)) from exc
 
 
 def _listen(host: str, port: int, setting: str) -> socket.socket:

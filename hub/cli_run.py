@@ -21,6 +21,11 @@ def use_config_file(file: Path | None) -> None:
     _config_file = file
 
 
+def config_file() -> Path | None:
+    """Give the file that `--config` named."""
+    return _config_file
+
+
 def settings(**chosen: Any) -> Settings:
     """Read the settings, or end with a plain sentence that names what is wrong; `chosen` ones come before all."""
     try:

@@ -1,7 +1,11 @@
 """Where members connect: listening sockets and the connections on them."""
 
 import asyncio
+import contextlib
+import fcntl
 import socket
+import struct
+import termios
 import time
 from typing import Any
 
@@ -16,8 +20,46 @@ LINGER_SECONDS = 2.0
 """How long the rest of a refused request is taken in, so that the member comes to read why it was refused."""
 
 
+_LOOK_SECONDS = 0.02
+
+
+class MemberRequest(web.BaseRequest):
+    """A request of a member's; while the hub stops, its answer says `Connection: close`."""
+
+    @property
+    def keep_alive(self) -> bool:
+        """Whether the connection stays open after the answer."""
+        connection = self.protocol
+        is_last = isinstance(connection, MemberConnection) and connection.server.is_draining
+        return not is_last and super().keep_alive
+
+
 class MemberServer(web.Server):
-    """aiohttp's server with our connections."""
+    """aiohttp's server with our connections and requests."""
+
+    is_draining = False
+    """Whether every connection ends with its next answer."""
+
+    async def drain(self, idle_seconds: float, limit_seconds: float, least_seconds: float = 0) -> None:
+        """End every connection: with its next answer, or when it has asked nothing for so long; not later than this.
+
+        Call it when no more connections are accepted. No request of which a byte was read is left without its answer
+        within the limit. What is still there then is for aiohttp to break off.
+        """
+        self.is_draining = True
+        began = time.monotonic()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limit_seconds):
+                await asyncio.sleep(0)  # what was accepted last becomes a connection
+                while self.connections or time.monotonic() < began + least_seconds:
+                    for connection in self.connections:
+                        assert isinstance(connection, MemberConnection)
+                        if connection.is_idle_for(idle_seconds):
+                            connection.force_close()
+                    await asyncio.sleep(_LOOK_SECONDS)
+
+    def _make_request(self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
+        return MemberRequest(message, payload, protocol, writer, task, self._loop)
 
     def __call__(self) -> RequestHandler:
         """Make the protocol of a new connection."""
@@ -27,16 +69,42 @@ class MemberServer(web.Server):
 class MemberConnection(RequestHandler):
     """A member's connection: its errors are OCPI envelopes, a GET ends when the member leaves, silence ends it."""
 
+    server: MemberServer
     is_busy = False
     """Whether a request is being answered."""
     cancel_when_lost: asyncio.Task[Any] | None = None
     _idle_since = 0.0
+    _has_begun = False
+    """Whether part of a request's head was read, and the rest of it was not."""
+    _last_payload: Any = None
+    """The body of the latest request."""
+
+    def __init__(self, server: MemberServer, **kwargs: Any) -> None:
+        super().__init__(server, **kwargs)
+        self.server = server
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to count: heads that trickle in for ever must not hold connections (aiohttp has no limit there)."""
         super().connection_made(transport)
         self._idle_since = time.monotonic()
         asyncio.get_running_loop().call_later(SILENCE_SECONDS, self._end_silence)
+
+    def data_received(self, data: bytes) -> None:
+        """Note whether a request has begun, which must be answered even if the hub is stopping."""
+        is_body = self._last_payload is not None and not self._last_payload.is_eof()
+        known = len(self._messages)
+        super().data_received(data)
+        if len(self._messages) > known:
+            self._last_payload, self._has_begun = self._messages[-1][1], False
+        elif data and not is_body:
+            self._has_begun = True
+
+    def is_idle_for(self, seconds: float) -> bool:
+        """Whether it has asked nothing for so long, not even by a byte that is still to be read."""
+        is_waiting = self._waiter is not None and not self._waiter.done()  # for a request; the last answer is written
+        if not is_waiting or self._has_begun or time.monotonic() - self._idle_since < seconds:
+            return False
+        return self.transport is not None and not _has_unread(self.transport)
 
     def finished(self) -> None:
         """Note that a request has been answered."""
@@ -65,6 +133,15 @@ class MemberConnection(RequestHandler):
         response = web.Response(status=status, body=body, content_type="application/json")
         response.force_close()
         return response
+
+
+def _has_unread(transport: asyncio.BaseTransport) -> bool:
+    """Whether the kernel holds bytes that were not read yet."""
+    connection = transport.get_extra_info("socket")
+    if connection is None or connection.fileno() < 0:
+        return False
+    (waiting,) = struct.unpack("i", fcntl.ioctl(connection.fileno(), termios.FIONREAD, bytes(4)))
+    return bool(waiting)
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import product
 
-from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -18,6 +18,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from hub.metric_families import Family, families_of, merge, text_of
 from hub.trace import Trace
 from routing.pulling import MODULES
 from routing.table import RoutingTable
@@ -53,6 +54,8 @@ class _PlatformCounts:
     """Those of them that ended without a usable answer."""
     reachable: bool | None = None
     """Whether the latest of them was answered."""
+    ended_at: float = 0.0
+    """Unix time at which that was known."""
     last_seen: float = 0.0
     """Unix time of its latest sign of life, request or answer."""
 
@@ -121,7 +124,7 @@ class Metrics(Collector):
         counts = self.platform(platform_id)
         counts.sent += 1
         counts.reachable = True
-        counts.last_seen = time.time()
+        counts.last_seen = counts.ended_at = time.time()
 
     def failed(self, platform_id: int) -> None:
         """Note that a request to a platform ended without a usable answer."""
@@ -129,6 +132,7 @@ class Metrics(Collector):
         counts.sent += 1
         counts.errors += 1
         counts.reachable = False
+        counts.ended_at = time.time()
 
     def count_delivery(self, outcome: str, number: int = 1) -> None:
         """Count what became of a broadcast push to one party."""
@@ -149,9 +153,16 @@ class Metrics(Collector):
             counts = self._platforms[platform_id] = _PlatformCounts()
         return counts
 
+    def families(self, *, is_scrape: bool = True) -> list[Family]:
+        """Give everything as plain data; a scrape begins a new worst lag."""
+        families = families_of(self.registry)
+        if is_scrape:
+            self.loop_lag_max_seconds = self.loop_lag_seconds
+        return families
+
     def render(self) -> bytes:
         """Give everything in Prometheus' text format."""
-        return generate_latest(self.registry)
+        return text_of(merge([self.families()]))
 
     async def watch_loop(self) -> None:
         """Measure how late the event loop is, until cancelled."""
@@ -195,8 +206,9 @@ class Metrics(Collector):
             "The worst lag since the last scrape.",
             self.loop_lag_max_seconds,
         )
-        self.loop_lag_max_seconds = self.loop_lag_seconds
         yield GaugeMetricFamily("ocpi_hub_database_up", "1 unless the database is away.", float(not self.is_degraded()))
+        yield GaugeMetricFamily("ocpi_hub_workers", "Processes that serve members.", 1)
+        yield CounterMetricFamily("ocpi_hub_worker_deaths", "Of those, the ones that ended unasked.", 0)
         yield from self._collect_sharing()
         table = self.table() if self.table else None
         if table is not None:
@@ -276,7 +288,7 @@ class Metrics(Collector):
             if platform.state == "registered":
                 online.add_metric(labels, float(platform.is_online))
             if counts.reachable is not None:
-                up.add_metric(labels, float(counts.reachable))
+                up.add_metric(labels, float(counts.reachable), timestamp=counts.ended_at)
             received.add_metric(labels, counts.received)
             sent.add_metric(labels, counts.sent)
             errors.add_metric(labels, counts.errors)

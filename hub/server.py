@@ -5,7 +5,7 @@ import contextlib
 import signal
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from importlib.metadata import version as distribution_version
 
 import structlog
@@ -42,6 +42,13 @@ from parties import store
 from parties.model import origin_of
 
 log = structlog.get_logger()
+
+BREAK_OFF_SECONDS = 0.5
+"""How long a request may take to end when it is broken off."""
+IDLE_SECONDS = 3.0
+"""How long a process that is replaced waits for the next request on a connection that is kept alive."""
+TLS_SECONDS = 1.0
+"""How long it stays at least, since a connection that still shakes hands is not to be seen yet."""
 
 
 class Hub:
@@ -124,6 +131,20 @@ class Hub:
             await self.database.close()
             self.request_log.flush()
 
+    async def metrics_text(self) -> bytes:
+        """Give the metrics of this process."""
+        return self.metrics.render()
+
+    async def readiness(self) -> dict[str, object]:
+        """Tell whether members can be served: with a table and not draining; an absent database only degrades."""
+        if self.is_draining:
+            return {"status": "draining"}
+        if not self.live.is_loaded:
+            return {"status": "starting", "database": "away"}
+        if self.live.is_degraded:
+            return {"status": "degraded", "database": "away"}
+        return {"status": "ready", "database": "up", "routing_generation": self.live.table.generation}
+
     async def _run_beside(self) -> None:
         async with asyncio.TaskGroup() as group:
             for work in (
@@ -182,42 +203,78 @@ def make_client(settings: Settings, guard: AddressGuard) -> Client:
 
 
 async def serve(hub: Hub, member_socket: socket.socket, ops_socket: socket.socket, stop: asyncio.Event) -> None:
-    """Serve members and operators until `stop` is set, then let requests under way finish."""
+    """Serve members and operators in this one process until `stop` is set, then let requests under way finish."""
+    ops = web.AppRunner(make_ops_app(hub), access_log=None, shutdown_timeout=1)
+    await ops.setup()
+    await web.SockSite(ops, ops_socket).start()
+    try:
+        await serve_members(hub, member_socket, stop, ops_port=ops_socket.getsockname()[1])
+    finally:
+        await ops.cleanup()
+
+
+async def serve_members(
+    hub: Hub,
+    member_socket: socket.socket,
+    stop: asyncio.Event,
+    *,
+    ops_port: int,
+    retire: asyncio.Event | None = None,
+    on_started: Callable[[], None] = lambda: None,
+    **facts: object,
+) -> None:
+    """Serve members until `stop` is set, then let requests under way finish.
+
+    `retire` is for a process whose successor serves already: it leaves the members more time. `facts` are logged.
+    """
     settings = hub.settings
+    retire = retire or asyncio.Event()
     server = MemberServer(
         hub.road.answer, keepalive_timeout=SILENCE_SECONDS, lingering_time=LINGER_SECONDS, auto_decompress=False
     )
-    runner = web.ServerRunner(server, shutdown_timeout=settings.drain_timeout)
-    ops = web.AppRunner(make_ops_app(hub), access_log=None, shutdown_timeout=1)
+    runner = web.ServerRunner(server, shutdown_timeout=BREAK_OFF_SECONDS)
     context = None
     if settings.tls_certificate is not None:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(settings.tls_certificate, settings.tls_key)
-    await ops.setup()
-    await web.SockSite(ops, ops_socket).start()
-    try:
-        async with hub.running() as beside:
-            await runner.setup()
-            site = web.SockSite(runner, member_socket, ssl_context=context, backlog=1024)
-            await site.start()
-            log.info(
-                "the hub is up",
-                action="started",
-                versions_url=settings.versions_url,
-                ops=f"http://{settings.ops_host}:{ops_socket.getsockname()[1]}/metrics",
-                hub=str(hub.party),
-                database="embedded" if settings.database_url is None else "external",
-            )
-            stopped = asyncio.create_task(stop.wait())
-            await asyncio.wait((stopped, beside), return_when=asyncio.FIRST_COMPLETED)
-            stopped.cancel()
-            hub.is_draining = True
-            log.info("the hub is stopping; requests under way finish first", action="draining")
-            await runner.cleanup()
-            if beside.done():
-                beside.result()
-    finally:
-        await ops.cleanup()
+    async with hub.running() as beside:
+        await runner.setup()
+        site = web.SockSite(runner, member_socket, ssl_context=context, backlog=1024)
+        await site.start()
+        log.info(
+            "the hub is up",
+            action="started",
+            versions_url=settings.versions_url,
+            ops=f"http://{settings.ops_host}:{ops_port}/metrics",
+            hub=str(hub.party),
+            database="embedded" if settings.database_url is None else "external",
+            **facts,
+        )
+        on_started()
+        ends = [asyncio.create_task(stop.wait()), asyncio.create_task(retire.wait()), beside]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        for end in ends[:2]:
+            end.cancel()
+        hub.is_draining = True
+        await site.stop()
+        log.info("the hub is stopping; requests under way finish first", action="draining", **facts)
+        if not stop.is_set() and not beside.done():
+            await _retire(server, settings, stop)
+        await server.drain(0, settings.drain_timeout)
+        await runner.cleanup()
+        if beside.done():
+            beside.result()
+
+
+async def _retire(server: MemberServer, settings: Settings, stop: asyncio.Event) -> None:
+    """Let members go over to the successor at their next request, unless the hub is stopped meanwhile."""
+    limit = settings.forward_timeout + settings.drain_timeout
+    retiring = asyncio.create_task(server.drain(IDLE_SECONDS, limit, least_seconds=TLS_SECONDS))
+    stopped = asyncio.create_task(stop.wait())
+    await asyncio.wait((retiring, stopped), return_when=asyncio.FIRST_COMPLETED)
+    for task in (retiring, stopped):
+        task.cancel()
+    await asyncio.gather(retiring, stopped, return_exceptions=True)
 
 
 def stop_on_signals() -> asyncio.Event:

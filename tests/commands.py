@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -138,13 +138,13 @@ class Serving:
 
 
 @contextlib.asynccontextmanager
-async def serving(env: dict[str, str]) -> AsyncIterator[Serving]:
-    """Run `ocpi-hub serve` on free ports, with JSON lines, for as long as the block lasts."""
+async def serving(env: dict[str, str], *command: str, pass_fds: Sequence[int] = ()) -> AsyncIterator[Serving]:
+    """Run `ocpi-hub serve`, or another command that does so, on free ports, with JSON lines, while the block lasts."""
     free = {"OCPI_HUB_PORT": "0", "OCPI_HUB_OPS_PORT": "0", "OCPI_HUB_LOG_FORMAT": "json"}
     process = await asyncio.create_subprocess_exec(
-        str(COMMAND),
-        "serve",
+        *(command or (str(COMMAND), "serve")),
         env=free | env,
+        pass_fds=pass_fds,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

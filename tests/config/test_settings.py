@@ -21,6 +21,7 @@ DEFAULTS: dict[str, Any] = {
     "party_id": "HUB",
     "name": "OCPI Hub",
     "website": None,
+    "workers": 1,
     "database_url": None,
     "secret_key": None,
     "secret_key_file": None,

@@ -1,0 +1,241 @@
+"""The parent of the processes that serve members: it starts, replaces, renews and ends them, and answers operators."""
+
+import asyncio
+import signal
+import socket
+import time
+from collections.abc import Coroutine, Mapping
+from pathlib import Path
+from typing import Any
+
+import structlog
+from aiohttp import web
+from prometheus_client import CollectorRegistry, ProcessCollector
+
+from config.settings import Settings
+from hub.metric_families import Family, families_of, text_of
+from hub.ops import make_ops_app
+from hub.workers.started import StartFailed, Worker
+from hub.workers.systemd import notify
+from hub.workers.totals import Totals
+
+log = structlog.get_logger()
+
+LISTEN_IN_SECONDS = 5.0
+"""How often workers tell their metrics unasked: what one has counted since is lost when it is killed."""
+LEAST_PAUSE_SECONDS, MOST_PAUSE_SECONDS = 0.1, 10.0
+"""Before a worker that died is replaced; twice as long each time that one dies within LONG_LIFE_SECONDS."""
+LONG_LIFE_SECONDS = 10.0
+RETIRE_SECONDS = 20.0
+"""What a worker that is replaced may take to end beside its own limits."""
+STOP_SECONDS = 50.0
+"""How long workers may take to end: more than their own limits, less than systemd's."""
+_BEST_FIRST = ("ready", "degraded", "starting")
+
+
+class Parent:
+    """The parent process of a hub."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        member_socket: socket.socket,
+        ops_socket: socket.socket,
+        *,
+        config_file: Path | None = None,
+        chosen: Mapping[str, Any],
+    ) -> None:
+        self._settings = settings
+        self._member_socket = member_socket
+        self._ops_socket = ops_socket
+        self._order = {
+            "ops_port": ops_socket.getsockname()[1],
+            "config_file": str(config_file) if config_file else None,
+            "chosen": dict(chosen),
+        }
+        self._current: dict[int, Worker] = {}
+        """The workers that there should be, by number."""
+        self._alive: set[Worker] = set()
+        """All of them, with those that are on their way in or out."""
+        self._pauses: dict[int, float] = {}
+        self._totals = Totals()
+        self._deaths = 0
+        self._is_stopping = False
+        self._stop, self._renew = asyncio.Event(), asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT; SIGHUP renews the workers. Raises StartFailed when none can be started."""
+        loop = asyncio.get_running_loop()
+        for number, event in ((signal.SIGTERM, self._stop), (signal.SIGINT, self._stop), (signal.SIGHUP, self._renew)):
+            loop.add_signal_handler(number, event.set)
+        ops = web.AppRunner(make_ops_app(self), access_log=None, shutdown_timeout=1)
+        await ops.setup()
+        await web.SockSite(ops, self._ops_socket).start()
+        try:
+            if await self._unless_stopped(self._start_all()):
+                notify("READY")
+                self._own(self._renew_when_told())
+                self._own(self._listen_in())
+                await self._stop.wait()
+        finally:
+            await self._end_all()
+            await ops.cleanup()
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> bool:
+        """Do something to its end, unless the hub is stopped meanwhile; gives whether it was done."""
+        task, stopped = asyncio.create_task(work), asyncio.create_task(self._stop.wait())
+        try:
+            await asyncio.wait((task, stopped), return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                task.result()
+            return task.done()
+        finally:
+            for each in (task, stopped):
+                each.cancel()
+            await asyncio.gather(task, stopped, return_exceptions=True)
+
+    # Starting, replacing and renewing workers
+
+    async def _start_all(self) -> None:
+        """Start one, which brings the database up to date, then the others."""
+        await self._start_serving(1)
+        await asyncio.gather(*(self._start_serving(number) for number in range(2, self._settings.workers + 1)))
+
+    async def _start_serving(self, number: int) -> Worker:
+        """Start a worker and wait until it serves, as the one of its number from then on. Raises StartFailed."""
+        worker = await self._start(number)
+        await worker.serving()
+        self._current[number] = worker
+        return worker
+
+    async def _start(self, number: int) -> Worker:
+        worker = await Worker.start(self._order | {"number": number}, self._member_socket, self._totals.take)
+        self._alive.add(worker)
+        self._own(self._watch(worker))
+        return worker
+
+    async def _watch(self, worker: Worker) -> None:
+        """Replace a worker when it dies, as long as it is the one that serves under its number."""
+        code = await worker.ended()
+        self._alive.discard(worker)
+        self._totals.end(worker)
+        is_awaited = not worker.is_serving and self._current.get(worker.number) is not worker
+        if worker.is_leaving or is_awaited:  # who awaits it hears of its end
+            return
+        self._deaths += 1
+        facts = {"worker": worker.number, "exit_code": code, "reason": worker.reason}
+        while True:
+            pause = self._next_pause(worker)
+            log.error(
+                "a process that serves members has ended unasked; another one follows",
+                action="worker_died",
+                pause_seconds=pause,
+                **{name: fact for name, fact in facts.items() if fact is not None},
+            )
+            await asyncio.sleep(pause)
+            if self._current.get(worker.number) is not worker:
+                return
+            try:
+                self._current[worker.number] = await self._start(worker.number)
+                return
+            except StartFailed as exc:
+                facts["reason"] = str(exc)
+
+    def _next_pause(self, worker: Worker) -> float:
+        is_short = time.monotonic() - worker.started_at < LONG_LIFE_SECONDS
+        before = self._pauses.get(worker.number, 0.0) if is_short else 0.0
+        pause = min(max(2 * before, LEAST_PAUSE_SECONDS), MOST_PAUSE_SECONDS)
+        self._pauses[worker.number] = pause
+        return pause
+
+    async def _renew_when_told(self) -> None:
+        while True:
+            await self._renew.wait()
+            self._renew.clear()
+            notify("RELOADING")
+            try:
+                await self._renew_all()
+                log.info("every process that serves members is new", action="reloaded", workers=len(self._current))
+            except StartFailed as exc:
+                log.error("the hub goes on as it was", action="reload_failed", reason=str(exc))
+            notify("READY")
+
+    async def _renew_all(self) -> None:
+        """Replace one after the other by a new one that serves already. Raises StartFailed."""
+        wanted, number = 1, 1
+        while number <= wanted:
+            before = self._current.get(number)
+            worker = await self._start_serving(number)
+            if before is not None:
+                await self._retire(before)
+            wanted, number = worker.wanted, number + 1
+        superfluous = [self._current.pop(number) for number in list(self._current) if number > wanted]
+        await asyncio.gather(*(self._retire(worker) for worker in superfluous))
+
+    async def _retire(self, worker: Worker) -> None:
+        """Let a worker finish what it has begun, as long as that may take by its own limits."""
+        limits = self._settings.forward_timeout, self._settings.drain_timeout, self._settings.lane_drain_timeout
+        worker.retire()
+        try:
+            await asyncio.wait_for(worker.ended(), sum(limits) + RETIRE_SECONDS)
+        except TimeoutError:
+            log.error("a process that was replaced did not end", action="killed", worker=worker.number)
+            worker.kill()
+
+    async def _end_all(self) -> None:
+        """Let every worker finish what it has begun."""
+        self._is_stopping = True
+        notify("STOPPING")
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._member_socket.close()  # before the workers do, so that nobody waits for one who does not come
+        for worker in self._alive:
+            worker.stop()
+        ending = [asyncio.create_task(worker.ended()) for worker in self._alive]
+        if ending:
+            _, late = await asyncio.wait(ending, timeout=STOP_SECONDS)
+            if late:
+                log.error("not every process ended in time", action="killed", workers=len(late))
+                for worker in self._alive:
+                    worker.kill()
+                await asyncio.gather(*ending)
+
+    def _own(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # For operators
+
+    async def _listen_in(self) -> None:
+        while True:
+            await asyncio.sleep(LISTEN_IN_SECONDS)
+            await self._ask("metrics", is_scrape=False)
+
+    async def _ask(self, what: str, **more: Any) -> list[dict[str, Any]]:
+        answers = await asyncio.gather(*(worker.ask(what, **more) for worker in self._alive if worker.is_serving))
+        return [answer for answer in answers if answer]
+
+    async def metrics_text(self) -> bytes:
+        """Give the metrics of all workers as those of one hub."""
+        await self._ask("metrics", is_scrape=True)
+        return text_of(self._totals.families(self._own_families()))
+
+    def _own_families(self) -> list[Family]:
+        deaths = ["ocpi_hub_worker_deaths", "counter", "", [["ocpi_hub_worker_deaths_total", {}, self._deaths, None]]]
+        return [deaths, *families_of(self._registry)]
+
+    async def readiness(self) -> Mapping[str, object]:
+        """Tell whether members can be served: as well as the best worker can."""
+        if self._is_stopping:
+            return {"status": "draining"}
+        answers = [answer["readiness"] for answer in await self._ask("readiness") if "readiness" in answer]
+        found: list[dict[str, object]] = [each for each in answers if each["status"] in _BEST_FIRST]
+        if not found:
+            return {"status": "starting"}
+        best = min(found, key=lambda each: _BEST_FIRST.index(str(each["status"])))
+        return best | {"workers": sum(each["status"] == best["status"] for each in found)}

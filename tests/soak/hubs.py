@@ -132,10 +132,12 @@ class HubProcess:
         if not self.is_up or self._process is None:
             return
         with contextlib.suppress(psutil.Error):
-            process = psutil.Process(self._process.pid)
-            connections = [each for each in process.net_connections("tcp") if each.status == psutil.CONN_ESTABLISHED]
-            memory = process.memory_info().rss / 1e6
-            self.lives[-1].samples.append(Sample(memory, len(connections), process.num_fds()))
+            parent = psutil.Process(self._process.pid)
+            processes = [parent, *parent.children()]
+            connections = [each for process in processes for each in process.net_connections("tcp")]
+            established = sum(each.status == psutil.CONN_ESTABLISHED for each in connections)
+            memory = sum(process.memory_info().rss for process in processes) / 1e6
+            self.lives[-1].samples.append(Sample(memory, established, sum(each.num_fds() for each in processes)))
 
     def gauge(self, name: str) -> float:
         """Add up a metric of the process that runs now."""

@@ -45,6 +45,8 @@ log = structlog.get_logger()
 
 BREAK_OFF_SECONDS = 0.5
 """How long a request may take to end when it is broken off."""
+GRACE_SECONDS = 0.1
+"""How long a stopping hub waits for a next request on a connection that has just been in use."""
 IDLE_SECONDS = 3.0
 """How long a process that is replaced waits for the next request on a connection that is kept alive."""
 TLS_SECONDS = 1.0
@@ -260,7 +262,7 @@ async def serve_members(
         log.info("the hub is stopping; requests under way finish first", action="draining", **facts)
         if not stop.is_set() and not beside.done():
             await _retire(server, settings, stop)
-        await server.drain(0, settings.drain_timeout)
+        await server.drain(GRACE_SECONDS, settings.drain_timeout)
         await runner.cleanup()
         if beside.done():
             beside.result()

@@ -1,5 +1,5 @@
 # Everything a newcomer types. Each target sets up what it needs in .venv first.
-.PHONY: help demo test check format lint types imports bench bench-forward soak lock clean
+.PHONY: help demo test check format lint types imports bench bench-quick soak lock clean
 .DEFAULT_GOAL := help
 
 # The first Python that is new enough, unless PYTHON=... names one.
@@ -39,14 +39,11 @@ types: $(READY)  ## Check types (mypy strict)
 imports: $(READY)  ## Check which room imports which
 	@$(BIN)/lint-imports --no-cache
 
-bench: $(READY)  ## Measure forwarding, the mirror, GET all and contracts (some ten minutes)
-	@$(BIN)/python -m tests.bench
-	@$(BIN)/python -m tests.bench.mirror_intake
-	@$(BIN)/python -m tests.bench.get_all --locations 1000000
-	@$(BIN)/python -m tests.bench.contracts
-
-bench-forward: $(READY)  ## Compare the hub's CPU per forwarded request with a bare aiohttp proxy's
+bench: $(READY)  ## Measure everything beside nginx and others, a quarter of an hour (ARGS="--only forward", "--list")
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+bench-quick: $(READY)  ## The same with few short rounds; fails only when something is grossly lost
+	@$(BIN)/python -m tests.bench --quick $(ARGS)
 
 soak: $(READY)  ## Disturb two hubs and 50 platforms for minutes, and compare everything (ARGS="--minutes 5")
 	@$(BIN)/python -m tests.soak $(ARGS)

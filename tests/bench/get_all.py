@@ -21,7 +21,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import psutil
 import uvloop
 from rich.console import Console
 from rich.progress import Progress
@@ -35,8 +34,9 @@ from hub.listener import free_ports
 from hub.members import Members
 from hub.simulator import Answer, SimulatedPlatform
 from parties.model import Role
-from tests.bench.__main__ import FOLDER, cpu_seconds, process, wait_for_port
 from tests.bench.fill_mirror import fill_shown, find_owners
+from tests.bench.processes import Measured, running, wait_for_port
+from tests.bench.stage import FOLDER
 
 OWNERS = [f"NL-C{number:02}" for number in range(10)]
 BOTH = OWNERS[0]
@@ -71,7 +71,7 @@ class Figures:
 class Lists:
     """Asks the hub for lists, and checks what comes."""
 
-    def __init__(self, figures: Figures, hub: psutil.Process, console: Console) -> None:
+    def __init__(self, figures: Figures, hub: Measured, console: Console) -> None:
         self._figures = figures
         self._hub = hub
         self._console = console
@@ -87,7 +87,7 @@ class Lists:
         """Follow Link to the end; a twentieth of the pages at each place makes a figure."""
         times: list[float] = []
         seen: list[int] = []
-        cpu_before = cpu_seconds(self._hub)
+        cpu_before = self._hub.cpu_seconds()
         with Progress(console=self._console, transient=True) as progress:
             task = progress.add_task(f"Following Link, {name}", total=total)
             url: str | None = asking.hub_endpoints["locations", "SENDER"] + f"?limit=100{query}"
@@ -106,13 +106,11 @@ class Lists:
         places = {"start": times[:share], "middle": times[middle : middle + share], "end": times[-share:]}
         for place, found in places.items():
             self._figures.milliseconds[f"{name}: {place}"] = found
-        self._figures.cpu[name] = (cpu_seconds(self._hub) - cpu_before) / len(times) * 1000
-        self._figures.memory[f"after {name}"] = self._hub.memory_info().rss / 1e6
+        self._figures.cpu[name] = (self._hub.cpu_seconds() - cpu_before) / len(times) * 1000
+        self._figures.memory[f"after {name}"] = self._hub.resident_mb()
 
 
-async def measure(
-    settings: Settings, database: Database, hub: psutil.Process, number: int, console: Console
-) -> Figures:
+async def measure(settings: Settings, database: Database, hub: Measured, number: int, console: Console) -> Figures:
     """Register, fill, and measure one after the other."""
     figures = Figures()
     members = Members(settings, load_secret_keys(settings), database)
@@ -128,7 +126,7 @@ async def measure(
             own = await connection.fetchval("SELECT number FROM mirror_count WHERE owner = $1", BOTH)
             lists = Lists(figures, hub, console)
             await lists.page(emsp, "limit=100", EMSP, number)
-            figures.memory["before"] = hub.memory_info().rss / 1e6
+            figures.memory["before"] = hub.resident_mb()
 
             await lists.crawl("all owners", emsp, EMSP, number)
             await lists.crawl("all but its own", cpo, BOTH, number - own)
@@ -142,7 +140,7 @@ async def measure(
                 query = f"limit=100&date_from={format_time(now - timedelta(days=days))}"
                 await figures.time(f"date_from: {name}", lambda q=query: lists.page(emsp, q, EMSP))
             await measure_sql(figures, connection, number)
-            figures.memory["at the end"] = hub.memory_info().rss / 1e6
+            figures.memory["at the end"] = hub.resident_mb()
     return figures
 
 
@@ -173,7 +171,8 @@ async def run(number: int) -> int:
     }
     try:
         async with Database(settings) as database:
-            with process("-m", "hub", "serve", core=None, environment=environment) as hub:
+            command = (sys.executable, "-m", "hub", "serve")
+            with running(command, FOLDER / "get-all.log", cores=None, environment=environment) as (hub, _):
                 await wait_for_port(hub_port)
                 figures = await measure(settings, database, hub, number, console)
     finally:

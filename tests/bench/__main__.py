@@ -9,7 +9,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -17,7 +18,6 @@ import asyncpg
 import psutil
 import uvloop
 from rich.console import Console
-from rich.status import Status
 
 from config.log import configure_logging
 from hub.embedded_postgres import EmbeddedPostgres
@@ -32,7 +32,7 @@ MEASUREMENTS = tuple(dict.fromkeys(row.measurement for row in ROWS))
 DETAILS = ("get_all", "mirror_intake", "contracts")
 """Programs of their own that look further into one thing, with figures that no target is set for."""
 FULL = Wanted(rounds=5, seconds=3.0, connections=64, locations=1_000_000, broadcasts=20, profile="")
-QUICK = Wanted(rounds=3, seconds=0.6, connections=64, locations=10_000, broadcasts=4, profile="")
+QUICK = Wanted(rounds=3, seconds=0.6, connections=64, locations=10_000, broadcasts=8, profile="")
 
 
 async def run(names: Sequence[str], wanted: Wanted, *, is_quick: bool) -> int:
@@ -52,8 +52,6 @@ async def run(names: Sequence[str], wanted: Wanted, *, is_quick: bool) -> int:
         async with EmbeddedPostgres(folder / "data") as postgres_url:
             postgres = Measured(psutil.Process(_postmaster(folder / "data")))
             for name in (each for each in MEASUREMENTS if each in names):
-                if not console.is_terminal:
-                    console.print(f"Measuring: {name}")
                 with _steps(console, name) as show_step:
                     stage = Stage(
                         console, wanted, cores, folder, upstream, upstream_port, postgres_url, postgres, show_step
@@ -78,19 +76,13 @@ def _postmaster(data_dir: Path) -> int:
     return int((data_dir / "postgres" / "postmaster.pid").read_text().splitlines()[0])
 
 
-class _steps:
-    """Shows what is being done, on a terminal."""
-
-    def __init__(self, console: Console, name: str) -> None:
-        self._status = Status(f"{name} ...", console=console)
-        self._name = name
-
-    def __enter__(self):  # type: ignore[no-untyped-def]
-        self._status.start()
-        return lambda text: self._status.update(f"{self._name}: {text}")
-
-    def __exit__(self, *raised: object) -> None:
-        self._status.stop()
+@contextmanager
+def _steps(console: Console, name: str) -> Iterator[Callable[[str], None]]:
+    """Show what is being done: each step on a terminal, else only the measurement."""
+    if not console.is_terminal:
+        console.print(f"Measuring: {name}")
+    with console.status(f"{name} ...") as status:
+        yield lambda text: status.update(f"{name}: {text}")
 
 
 def _lost(bars: Sequence[Bar]) -> list[str]:

@@ -34,7 +34,7 @@ def a_push(member: Member, number: int) -> Ask:
     }
     path = f"{_PATH}/{EMSP[:2]}/{EMSP[3:]}/{uid}"
     request = make_request("PUT", path, member, EMSP, "NL-HUB", padded(fields, "visual_number"))
-    return Ask(request, start=b'{"')
+    return Ask(request, start=b'{"status_code":1000,')
 
 
 async def measure(stage: Stage) -> Outcome:

@@ -8,6 +8,7 @@ from tests.bench.targets import Row
 
 _LEFT, _WIDTH, _RIGHT, _LINE, _TOP = 480, 420, 150, 30, 78
 _FILL = {"hoped for": "#2e8b57", "met": "#5b9bd5", "missed": "#d9534f"}
+_CUT = '<text x="{x}" y="{y}" fill="white" font-weight="bold">»</text>'
 _SHOWN_MOST = 4.0
 """Times the target; a longer bar is cut off there."""
 
@@ -46,6 +47,7 @@ def draw(bars: Sequence[Bar], subtitle: str) -> str:
         parts += [
             f'<text x="{_LEFT - 10}" y="{top + 15}" text-anchor="end">{escape(bar.row.title)}</text>',
             f'<rect x="{_LEFT}" y="{top + 2}" width="{x(bar.median / target) - _LEFT:.1f}" height="18" fill="{fill}"/>',
+            *([_CUT.format(x=_LEFT + _WIDTH - 14, y=top + 15)] if bar.median / target > widest else []),
             f'<path d="M{x(bar.low / target)} {middle}H{x(bar.high / target)}" stroke="#222" stroke-width="1.5"/>',
             f'<path d="M{x(bar.row.hope / target)} {top}v22" stroke="#888" stroke-dasharray="3 2"/>',
             f'<text x="{_LEFT + _WIDTH + 10}" y="{top + 15}">{shown(bar.median, bar.row)}'

@@ -50,11 +50,11 @@ async def measure(stage: Stage) -> Outcome:
         else:
             outcome.notes.append(NO_NGINX)
         found["hub"] = Contestant(hub.measured, hub.port, ())
+        stack.enter_context(stage.profiling("forward", hub, outcome))
         for method, ask in (("get", get_session(cpo, CPO, EMSP)), ("put", put_session(cpo, CPO, EMSP))):
             await check_duties(stage, hub, ask, emsp)
             contestants = {f"{name}, {method.upper()}": asking(each, ask) for name, each in found.items()}
-            with stage.profiling("forward", hub, outcome):
-                cpu = await cpu_per_request(stage, outcome, contestants)
+            cpu = await cpu_per_request(stage, outcome, contestants)
             ours = cpu[f"hub, {method.upper()}"]
             outcome.values[f"{method}_proxy"] = ratios(ours, cpu[f"bare proxy, {method.upper()}"])
             if has_nginx():

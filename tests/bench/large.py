@@ -31,6 +31,7 @@ async def measure(stage: Stage) -> Outcome:
             return outcome
         hub = await stack.enter_async_context(stage.hub(settings | NOT_MIRRORED))
         other = await stack.enter_async_context(nginx(stage))
+        stack.enter_context(stage.profiling("large", hub, outcome))
         for row, ask, connections in (("64kb_nginx", middle, 32), ("5mb_nginx", long, _STREAMS)):
             await check_duties(stage, hub, ask, emsp)
             await ask_once(other.port, [ask], "nginx")
@@ -39,8 +40,7 @@ async def measure(stage: Stage) -> Outcome:
                 f"nginx, {size}": asking(other, ask),
                 f"hub, {size}": Contestant(hub.measured, hub.port, [[ask]]),
             }
-            with stage.profiling("large", hub, outcome):
-                cpu = await cpu_per_request(stage, outcome, contestants, connections=connections)
+            cpu = await cpu_per_request(stage, outcome, contestants, connections=connections)
             outcome.values[row] = ratios(cpu[f"hub, {size}"], cpu[f"nginx, {size}"])
     return outcome
 

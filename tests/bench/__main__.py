@@ -4,8 +4,10 @@ How, and what the figures do not tell: tests/bench/README.md.
 """
 
 import argparse
+import asyncio
 import importlib
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -40,6 +42,9 @@ async def run(names: Sequence[str], wanted: Wanted, *, is_quick: bool) -> int:
     console = Console(width=None if sys.stdout.isatty() else 160)
     FOLDER.mkdir(exist_ok=True)
     raise_file_limit()
+    this_task = asyncio.current_task()
+    assert this_task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this_task.cancel)  # so that nothing stays behind
     configure_logging(as_json=False, level="warning", stream=sys.stderr)
     cores = Cores.choose()
     use_cores(cores.others)

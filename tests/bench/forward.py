@@ -4,7 +4,7 @@ from contextlib import AsyncExitStack
 
 from tests.bench.load import Ask
 from tests.bench.members import Member, Wish, add_members
-from tests.bench.opponents import NO_NGINX, asking, bare_proxy, has_nginx, nginx
+from tests.bench.opponents import NO_NGINX, asking, bare_proxy, find_nginx, nginx
 from tests.bench.requests import CORRELATION_ID, get_session, put_session
 from tests.bench.stage import Contestant, Outcome, RunningHub, Stage, WrongAnswer, ask_once, cpu_per_request, ratios
 
@@ -45,7 +45,7 @@ async def measure(stage: Stage) -> Outcome:
         cpo, emsp = await add_members(database, keys, two_members(stage.upstream_port))
         hub = await stack.enter_async_context(stage.hub(settings | NOT_MIRRORED))
         found = {"bare proxy": await stack.enter_async_context(bare_proxy(stage))}
-        if has_nginx():
+        if find_nginx() is not None:
             found["nginx"] = await stack.enter_async_context(nginx(stage))
         else:
             outcome.notes.append(NO_NGINX)
@@ -57,6 +57,6 @@ async def measure(stage: Stage) -> Outcome:
             cpu = await cpu_per_request(stage, outcome, contestants)
             ours = cpu[f"hub, {method.upper()}"]
             outcome.values[f"{method}_proxy"] = ratios(ours, cpu[f"bare proxy, {method.upper()}"])
-            if has_nginx():
+            if find_nginx() is not None:
                 outcome.values[f"{method}_nginx"] = ratios(ours, cpu[f"nginx, {method.upper()}"])
     return outcome

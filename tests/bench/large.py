@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 from tests.bench.forward import CPO, EMSP, NOT_MIRRORED, check_duties, two_members
 from tests.bench.load import Ask, send_for
 from tests.bench.members import add_members
-from tests.bench.opponents import NO_NGINX, asking, has_nginx, nginx
+from tests.bench.opponents import NO_NGINX, asking, find_nginx, nginx
 from tests.bench.requests import get_session
 from tests.bench.stage import Contestant, Outcome, RunningHub, Stage, ask_once, check, cpu_per_request, ratios
 
@@ -26,7 +26,7 @@ async def measure(stage: Stage) -> Outcome:
                 check(await send_for(0.5, fresh.port, [[small]], _STREAMS), "the hub")
                 growth = await _growth(stage, fresh, long)
             outcome.values.setdefault("5mb_memory", []).append(growth)
-        if not has_nginx():
+        if find_nginx() is None:
             outcome.notes.append(NO_NGINX)
             return outcome
         hub = await stack.enter_async_context(stage.hub(settings | NOT_MIRRORED))

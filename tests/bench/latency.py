@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 from tests.bench.forward import CPO, EMSP, NOT_MIRRORED, two_members
 from tests.bench.load import send_for
 from tests.bench.members import add_members
-from tests.bench.opponents import NO_NGINX, has_nginx, nginx
+from tests.bench.opponents import NO_NGINX, find_nginx, nginx
 from tests.bench.requests import get_session
 from tests.bench.stage import Outcome, Stage, check, ratios
 
@@ -17,7 +17,7 @@ _SLICES = 3
 async def measure(stage: Stage) -> Outcome:
     """Measure the medians, in turns."""
     outcome = Outcome()
-    if not has_nginx():
+    if find_nginx() is None:
         outcome.notes.append(NO_NGINX)
         return outcome
     async with AsyncExitStack() as stack:

@@ -4,13 +4,14 @@ import shutil
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
 
 from hub.listener import free_ports
 from tests.bench.load import Ask
 from tests.bench.processes import running, wait_for_port
 from tests.bench.stage import Contestant, Stage
 
-NO_NGINX = "nginx is not on PATH, so what is compared with it is left out (apt install nginx-light)"
+NO_NGINX = "this system has no nginx, so what is compared with it is left out (apt install nginx-light)"
 
 # One process, as the hub is; kept from spilling long answers to disk, since that would count against it.
 _NGINX = """
@@ -34,19 +35,22 @@ http {{
 """
 
 
-def has_nginx() -> bool:
-    """Whether the system has an nginx to be compared with."""
-    return shutil.which("nginx") is not None
+@cache
+def find_nginx() -> str | None:
+    """Where the system's nginx is; distributions keep it out of an ordinary user's PATH."""
+    return shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/sbin")
 
 
 @asynccontextmanager
 async def nginx(stage: Stage) -> AsyncIterator[Contestant]:
     """Run nginx as a reverse proxy with its access log on and kept connections to the receiver."""
+    program = find_nginx()
+    assert program is not None
     (port,) = free_ports(1)
     folder = stage.folder / f"nginx-{port}"
     folder.mkdir()
     (folder / "nginx.conf").write_text(_NGINX.format(port=port, upstream=stage.upstream_port))
-    command = ("nginx", "-e", "stderr", "-p", str(folder), "-c", "nginx.conf")
+    command = (program, "-e", "stderr", "-p", str(folder), "-c", "nginx.conf")
     with running(command, stage.folder / "nginx.log", cores=stage.cores.measured) as (measured, _):
         await wait_for_port(port)
         yield Contestant(measured, port, ())

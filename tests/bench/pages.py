@@ -12,7 +12,6 @@ from itertools import pairwise
 from urllib.parse import urlsplit
 
 import aiohttp
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from config.ocpi import TOTAL_COUNT
 from hub.postgres_guardian.binaries import find_folders, find_wheel
@@ -85,12 +84,15 @@ async def measure(stage: Stage) -> Outcome:
     async with stage.database("pages") as (database, keys, settings):
         wishes = [Wish(tuple(f"{owner}:CPO" for owner in OWNERS), {}), Wish((f"{EMSP}:EMSP",), {})]
         _, emsp = await add_members(database, keys, wishes)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        filled = 0
+
+        def show_filled(size: int) -> None:
+            nonlocal filled
+            filled += size
+            stage.show_step(f"filling the mirror, {filled:,} of {number:,} locations")
+
         async with database.connection() as connection:
-            owners = await find_owners(connection)
-            with Progress(*columns, console=stage.console, transient=True) as progress:
-                task = progress.add_task("Filling the mirror", total=number)
-                await fill(connection, owners, number, lambda size: progress.advance(task, size))
+            await fill(connection, await find_owners(connection), number, show_filled)
             first = await connection.fetchval("SELECT min(position) FROM mirror_object")
         async with (
             stage.hub(settings) as hub,

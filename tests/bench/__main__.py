@@ -142,7 +142,10 @@ def main() -> None:
     if details == chosen.only:
         return
     names = chosen.only or ([chosen.profile] if chosen.profile else MEASUREMENTS)
-    sys.exit(uvloop.run(run(names, wanted, is_quick=chosen.quick)))
+    try:
+        sys.exit(uvloop.run(run(names, wanted, is_quick=chosen.quick)))
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        sys.exit("Stopped; nothing is left running.")
 
 
 if __name__ == "__main__":

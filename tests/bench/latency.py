@@ -30,6 +30,7 @@ async def measure(stage: Stage) -> Outcome:
         medians: dict[str, list[float]] = {name: [] for name in ports}
         for name, port in ports.items():
             check(await send_for(0.3, port, [[ask]], 1), name)
+        stack.enter_context(stage.profiling("latency", hub, outcome))
         for turn in range(stage.wanted.rounds):
             seconds: dict[str, list[float]] = {name: [] for name in ports}
             stage.show_step(f"one connection, round {turn + 1} of {stage.wanted.rounds}")

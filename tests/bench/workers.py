@@ -33,6 +33,7 @@ async def measure(stage: Stage) -> Outcome:
             context = stage.hub(settings | NOT_MIRRORED, "--workers", number, cores=everywhere)
             hub = await stack.enter_async_context(context)
             contestants[name] = Contestant(hub.measured, hub.port, [[get_session(cpo, CPO, EMSP)]])
+        stack.enter_context(stage.profiling("workers", hub, outcome))
         cpu = await cpu_per_request(stage, outcome, contestants)
     outcome.values["two_workers"] = ratios(cpu["two workers"], cpu["one worker"])
     return outcome

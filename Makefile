@@ -39,7 +39,7 @@ types: $(READY)  ## Check types (mypy strict)
 imports: $(READY)  ## Check which room imports which
 	@$(BIN)/lint-imports --no-cache
 
-bench: $(READY)  ## Measure everything beside nginx and others, a quarter of an hour (ARGS="--only forward", "--list")
+bench: $(READY)  ## Measure everything beside nginx and others, ten minutes (ARGS="--only forward", "--list")
 	@$(BIN)/python -m tests.bench $(ARGS)
 
 bench-quick: $(READY)  ## The same with few short rounds; fails only when something is grossly lost

@@ -34,7 +34,7 @@ MEASUREMENTS = tuple(dict.fromkeys(row.measurement for row in ROWS))
 PROFILED = tuple(name for name in MEASUREMENTS if name != "memory")
 DETAILS = ("get_all", "mirror_intake", "contracts")
 """Programs of their own that look further into one thing, with figures that no target is set for."""
-FULL = Wanted(rounds=5, seconds=3.0, connections=64, locations=1_000_000, broadcasts=20, profile="")
+FULL = Wanted(rounds=9, seconds=1.5, connections=64, locations=1_000_000, broadcasts=10, profile="")
 QUICK = Wanted(rounds=3, seconds=0.6, connections=64, locations=10_000, broadcasts=8, profile="")
 
 

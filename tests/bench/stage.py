@@ -75,8 +75,8 @@ class RunningHub:
     port: int
     ops_port: int
 
-    async def read_metric(self, name: str) -> float:
-        """Give the value of a metric without labels. Raises WrongAnswer."""
+    async def read_metrics(self, name: str) -> list[float]:
+        """Give every value of a metric, whatever its labels."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.ops_port)
         writer.write(b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
         try:
@@ -84,10 +84,15 @@ class RunningHub:
                 text = await reader.read(-1)
         finally:
             writer.close()
-        found = re.search(rb"^%s (\S+)" % name.encode(), text, re.MULTILINE)
-        if found is None:
-            raise WrongAnswer(f"the hub has no metric {name}")
-        return float(found[1])
+        pattern = rb"^%s(?:\{.*\})? (\S+)$" % name.encode()
+        return [float(value) for value in re.findall(pattern, text, re.MULTILINE)]
+
+    async def read_metric(self, name: str) -> float:
+        """Give the value of a metric that has one. Raises WrongAnswer."""
+        match await self.read_metrics(name):
+            case [value]:
+                return value
+        raise WrongAnswer(f"the hub's metrics do not tell {name}")
 
 
 @dataclass(frozen=True, slots=True)

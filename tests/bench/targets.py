@@ -51,7 +51,6 @@ ROWS = (
         "Forward, 1,000 platforms with 10,000 parties / 2 platforms",
         1.05,
         1.02,
-        tolerated=1.8,
     ),
     Row("write_behind", "write_behind", "Forward of a session, mirrored / not mirrored", 1.25, 1.15),
 )

@@ -43,7 +43,9 @@ class _Sender(asyncio.Protocol):
         self._asks, self._count, self._left = asks, count, number
         self._tails = [ask.tail for ask in asks]
         self._next = -1
-        self._parts: list[bytes] = []
+        self._head = self._body = b""
+        """Of an answer in pieces: its head with what came along, and its body where only its start is known."""
+        self._is_right = True
         self._missing = -1
         """Bytes of the body that have not come; -1 while the head is not complete."""
         self.stopped = asyncio.get_running_loop().create_future()
@@ -64,33 +66,35 @@ class _Sender(asyncio.Protocol):
         self.transport.write(self._asks[self._next].request)  # type: ignore[attr-defined]
 
     def data_received(self, data: bytes) -> None:
-        tail = self._tails[self._next]
-        if not self._parts and data.endswith(tail) and data.find(b"\r\n\r\n") == len(data) - len(tail):
+        ask, tail = self._asks[self._next], self._tails[self._next]
+        if not self._head and data.endswith(tail) and data.find(b"\r\n\r\n") == len(data) - len(tail):
             self._answered(data.startswith(_OK), data)
             return
-        self._parts.append(data)
         if self._missing < 0:
-            data = b"".join(self._parts)
-            end = data.find(b"\r\n\r\n") + 4
+            self._head += data
+            end = self._head.find(b"\r\n\r\n") + 4
             if end < 4:
                 return
-            found = _LENGTH.search(data, 0, end)
-            if found is None or not data.startswith(_OK):
-                self._answered(False, data)
+            found = _LENGTH.search(self._head, 0, end)
+            if found is None or not self._head.startswith(_OK):
+                self._answered(False, self._head)
                 return
-            self._parts = [data]
-            self._missing = int(found[1]) - (len(data) - end)
+            self._missing, data = int(found[1]), self._head[end:]
+            self._is_right = bool(ask.start) or self._missing == len(ask.body)
+        # Piece by piece: to join 5 MB would cost the load more than the hub.
+        if ask.start:
+            self._body += data
         else:
-            self._missing -= len(data)
+            place = len(ask.body) - self._missing
+            self._is_right = self._is_right and data == ask.body[place : place + len(data)]
+        self._missing -= len(data)
         if self._missing <= 0:
-            whole = b"".join(self._parts)
-            body = whole[whole.find(b"\r\n\r\n") + 4 :]
-            ask = self._asks[self._next]
-            self._answered(body == ask.body if not ask.start else body.startswith(ask.start), whole)
+            is_right = self._is_right and self._missing == 0 and self._body.startswith(ask.start)
+            self._answered(is_right, self._head + self._body)
 
     def _answered(self, is_right: bool, data: bytes) -> None:
         self._count.seconds.append(time.perf_counter() - self._began)
-        self._parts, self._missing = [], -1
+        self._head, self._body, self._missing = b"", b"", -1
         if is_right:
             self._count.answers += 1
         else:

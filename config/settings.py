@@ -123,6 +123,7 @@ class Settings(BaseModel):
         16, ge=1, description="Further ones that only authorizations, commands and their results may use."
     )
     in_flight_wait: float = Field(1, gt=0, description="Seconds to wait for a place before answering 503.")
+    fast_lane: bool = Field(True, description="Serve plain forwards without aiohttp's machinery; off for comparison.")
     drain_timeout: float = Field(6, gt=0, le=6, description="Seconds for requests under way to finish after SIGTERM.")
 
     allowed_networks: Networks = Field(

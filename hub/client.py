@@ -1,6 +1,6 @@
 """The only code that sends HTTP to a platform: the requests open at each, the pool of connections, the deadlines.
 
-Nothing is sent twice, but for a GET whose reused connection turns out to have been closed (see `_Exchange`). The body
+Nothing is sent twice, but for a GET whose reused connection turns out to have been closed (see `Exchange`). The body
 of an answer comes as the platform sent it: no coding is undone, nothing is stored.
 """
 
@@ -9,14 +9,14 @@ import os
 import socket
 import ssl
 import time
-from collections import deque
-from collections.abc import AsyncIterator, Coroutine, Hashable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from hub.addresses import AddressGuard, Origin, URLRefused, split_url
 from hub.connection import (
+    HIGH_WATER,
     AnswerBroken,
     BodyBroken,
     ClientError,
@@ -26,6 +26,7 @@ from hub.connection import (
     NoAnswer,
     write_head,
 )
+from hub.places import Lane, Places
 
 __all__ = [
     "AddressRefused",
@@ -36,15 +37,16 @@ __all__ = [
     "ClientError",
     "ClosedUnanswered",
     "ConnectFailed",
+    "Exchange",
     "Headers",
+    "Held",
     "Lane",
     "NoAnswer",
+    "PoolKey",
     "Request",
     "Response",
     "Saturated",
 ]
-
-Lane = Literal["ordinary", "urgent"]
 
 KEEP_ALIVE_MARGIN_SECONDS = 0.5  # a request takes its way too: we close this much before the platform would
 TLS_SHUTDOWN_SECONDS = 1.0
@@ -129,52 +131,7 @@ class Response:
         return f"<Response {self.status}>"
 
 
-class _Places:
-    """The places of one platform's requests: who has one, and who waits for one.
-
-    `ordinary` places are for all; urgent requests have `share` further ones, which they fill first.
-    """
-
-    __slots__ = ("ordinary", "share", "taken_ordinary", "taken_urgent", "waiting")
-
-    def __init__(self, ordinary: int, share: int) -> None:
-        self.ordinary = ordinary
-        self.share = share
-        self.taken_ordinary = 0
-        self.taken_urgent = 0
-        self.waiting: deque[tuple[asyncio.Future[bool], Lane]] = deque()
-
-    def try_enter(self, lane: Lane) -> bool:
-        """Take a place, if one is free for this lane."""
-        overflow = self.taken_urgent - self.share
-        is_full = self.taken_ordinary + max(overflow, 0) >= self.ordinary
-        if lane == "urgent" and (overflow < 0 or not is_full):
-            self.taken_urgent += 1
-            return True
-        if lane == "ordinary" and not is_full:
-            self.taken_ordinary += 1
-            return True
-        return False
-
-    def leave(self, lane: Lane) -> None:
-        """Give a place back, to the first of those who wait; urgent ones go before."""
-        if lane == "urgent":
-            self.taken_urgent -= 1
-        else:
-            self.taken_ordinary -= 1
-        if not self.waiting:
-            return
-        for waiter, other in sorted(self.waiting, key=lambda waiting: waiting[1] == "ordinary"):
-            if not waiter.done() and self.try_enter(other):
-                waiter.set_result(True)
-
-    @property
-    def taken(self) -> int:
-        """Requests that have a place."""
-        return self.taken_ordinary + self.taken_urgent
-
-
-_PoolKey = tuple[Hashable, str, str, int]  # platform, scheme, host, port
+PoolKey = tuple[Hashable, str, str, int]  # platform, scheme, host, port
 
 
 class _Idle(NamedTuple):
@@ -214,8 +171,8 @@ class Client:
         self._max_in_flight = max_in_flight
         self._urgent_share = urgent_share
         self._slot_wait = slot_wait
-        self._places: dict[Hashable, _Places] = {}
-        self._idle: dict[_PoolKey, list[_Idle]] = {}
+        self._places: dict[Hashable, Places] = {}
+        self._idle: dict[PoolKey, list[_Idle]] = {}
         self._connections: set[Connection] = set()
         self._sweeper: asyncio.TimerHandle | None = None
         self._sweep_seconds = idle_connection_seconds / 8  # how late an idle connection may be closed
@@ -228,14 +185,52 @@ class Client:
         self.resent = 0
         """Requests sent once more."""
 
-    def send(self, request: Request, *, key: Hashable, timeout: float, lane: Lane = "ordinary") -> "_Exchange":
+    def send(self, request: Request, *, key: Hashable, timeout: float, lane: Lane = "ordinary") -> "Exchange":
         """Send a request to the platform `key`: `async with client.send(...) as response`.
 
         `timeout` is in seconds, from the moment a place is free to the head of the answer. Raises ClientError; and
         ValueError, before anything is sent, for a request that cannot be written down safely. Leaving the block
         before the body was read closes the connection.
         """
-        return _Exchange(self, request, key, timeout, lane)
+        return Exchange(self, request, key, timeout, lane)
+
+    def try_send(
+        self,
+        pool_key: PoolKey,
+        method: str,
+        request: bytes,
+        *,
+        lane: Lane,
+        timeout: float,
+        hold: int,
+        told: Callable[[], None],
+    ) -> "Held | None":
+        """Send a request at once and let `told` be called (see Connection.ask_held), if a place and a connection are
+        free; else nothing happens and None is given. `request` is all of it, as `write_head` gives it.
+
+        `timeout` is in seconds, `hold` in bytes. Whoever is told calls `end` on what is given here, or goes on with
+        `async with held.resumed(...)`.
+        """
+        key = pool_key[0]
+        pool = self._idle.get(pool_key)
+        if not pool or self._closed:
+            return None
+        places = self._places.get(key)
+        if places is None:
+            places = self._places[key] = Places(self._max_in_flight, self._urgent_share)
+        if not places.try_enter(lane):
+            return None
+        now = asyncio.get_running_loop().time()
+        connection = self._take_idle(pool_key, now)
+        if connection is None:
+            self._leave(key, places, lane)
+            return None
+        self.reused += 1
+        held = Held(self, pool_key, places, lane, connection, now + timeout)
+        connection.ask_held(method, request, hold=min(hold, HIGH_WATER), deadline=now + timeout, told=told)
+        if self._sweeper is None:
+            self._sweeper = asyncio.get_running_loop().call_later(self._sweep_seconds, self._sweep)
+        return held
 
     def in_flight(self, key: Hashable) -> int:
         """Requests open at a platform."""
@@ -262,15 +257,15 @@ class Client:
 
     # Places
 
-    async def _enter(self, key: Hashable, lane: Lane) -> _Places:
+    async def _enter(self, key: Hashable, lane: Lane) -> Places:
         places = self._places.get(key)
         if places is None:
-            places = self._places[key] = _Places(self._max_in_flight, self._urgent_share)
+            places = self._places[key] = Places(self._max_in_flight, self._urgent_share)
         if places.try_enter(lane):  # who waits goes before: a place given back is theirs at once
             return places
         return await self._wait_for_place(key, places, lane)
 
-    async def _wait_for_place(self, key: Hashable, places: _Places, lane: Lane) -> _Places:
+    async def _wait_for_place(self, key: Hashable, places: Places, lane: Lane) -> Places:
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[bool] = loop.create_future()
         places.waiting.append((waiter, lane))
@@ -289,17 +284,17 @@ class Client:
             raise Saturated
         return places
 
-    def _leave(self, key: Hashable, places: _Places, lane: Lane) -> None:
+    def _leave(self, key: Hashable, places: Places, lane: Lane) -> None:
         places.leave(lane)
         self._drop_if_empty(key, places)
 
-    def _drop_if_empty(self, key: Hashable, places: _Places) -> None:
+    def _drop_if_empty(self, key: Hashable, places: Places) -> None:
         if not (places.taken or places.waiting):
             del self._places[key]
 
     # Connections
 
-    def _take_idle(self, pool_key: _PoolKey, now: float) -> Connection | None:
+    def _take_idle(self, pool_key: PoolKey, now: float) -> Connection | None:
         pool = self._idle.get(pool_key)
         while pool:
             idle = pool.pop()  # the one used last: the surest to be alive
@@ -310,7 +305,7 @@ class Client:
             idle.connection.close()
         return None
 
-    def _give_back(self, pool_key: _PoolKey, connection: Connection) -> None:
+    def _give_back(self, pool_key: PoolKey, connection: Connection) -> None:
         seconds = self._idle_connection_seconds
         if connection.peer_keeps_seconds is not None:
             seconds = min(seconds, connection.peer_keeps_seconds - KEEP_ALIVE_MARGIN_SECONDS)
@@ -323,9 +318,14 @@ class Client:
             self._sweeper = loop.call_later(self._sweep_seconds, self._sweep)
 
     def _sweep(self) -> None:
-        """Close the idle connections whose time is over; one timer for all is cheaper than one for each request."""
+        """Close the idle connections whose time is over, and look after the answers that nobody awaits.
+
+        One timer for all is cheaper than one for each request.
+        """
         loop = asyncio.get_running_loop()
         now = loop.time()
+        for connection in tuple(self._connections):
+            connection.look(now)
         for pool_key, pool in tuple(self._idle.items()):
             for idle in pool:
                 if idle.expires <= now:
@@ -334,16 +334,16 @@ class Client:
                 self._idle[pool_key] = kept
             else:
                 del self._idle[pool_key]
-        self._sweeper = loop.call_later(self._sweep_seconds, self._sweep) if self._idle else None
+        self._sweeper = loop.call_later(self._sweep_seconds, self._sweep) if self._connections else None
 
-    def _forget(self, pool_key: _PoolKey, connection: Connection) -> None:
+    def _forget(self, pool_key: PoolKey, connection: Connection) -> None:
         self._connections.discard(connection)
         if pool := self._idle.get(pool_key):
             pool[:] = [idle for idle in pool if idle.connection is not connection]
             if not pool:
                 del self._idle[pool_key]
 
-    async def _connect(self, pool_key: _PoolKey, origin: Origin, deadline: float) -> Connection:
+    async def _connect(self, pool_key: PoolKey, origin: Origin, deadline: float) -> Connection:
         try:
             self._guard.check_scheme(origin)
         except URLRefused as exc:
@@ -384,7 +384,7 @@ class Client:
             raise ConnectFailed(f"No connection to {origin.host}: its name is not known.")
         return lookup.result()
 
-    async def _open(self, pool_key: _PoolKey, origin: Origin, address: str) -> Connection:
+    async def _open(self, pool_key: PoolKey, origin: Origin, address: str) -> Connection:
         loop = asyncio.get_running_loop()
         tls = origin.scheme == "https"
         _, connection = await loop.create_connection(
@@ -409,10 +409,11 @@ class Client:
         return connection
 
 
-class _Exchange:
+class Exchange:
     """One request and its answer: what `async with client.send(...)` opens and closes."""
 
     __slots__ = ("_client", "_connection", "_key", "_lane", "_places", "_pool_key", "_request", "_response", "_timeout")
+    _connection: Connection
 
     def __init__(self, client: Client, request: Request, key: Hashable, timeout: float, lane: Lane) -> None:
         self._client = client
@@ -454,15 +455,81 @@ class _Exchange:
                 await connection.ask(request.method, head, request.body, request.content_length, deadline)
                 return connection
             except ClosedUnanswered:
-                # A platform may close an idle connection while our request is on its way, and whether it has read that
-                # is not to be known. OCPI 2.2.1, Offline behaviour: requests that failed are not sent again; a GET
-                # changes nothing, so asking once more is no harm.
-                if request.method != "GET" or not (request.body is None or isinstance(request.body, bytes)):
+                if not self._may_repeat():
                     raise
                 client.resent += 1
         connection = await client._connect(self._pool_key, origin, deadline)
         await connection.ask(request.method, head, request.body, request.content_length, deadline)
         return connection
+
+    def _may_repeat(self) -> bool:
+        """Whether to send once more what a reused connection did not answer.
+
+        A platform may close an idle connection while our request is on its way, and whether it has read that is not
+        to be known. OCPI 2.2.1, Offline behaviour: requests that failed are not sent again; a GET changes nothing, so
+        asking once more is no harm.
+        """
+        body = self._request.body
+        return self._request.method == "GET" and (body is None or isinstance(body, bytes))
+
+
+class Held(Exchange):
+    """An exchange over a connection that was idle, of which the sender is told instead of waiting."""
+
+    __slots__ = ("_deadline", "started")
+
+    def __init__(
+        self, client: Client, pool_key: PoolKey, places: Places, lane: Lane, connection: Connection, deadline: float
+    ) -> None:
+        self._client = client
+        self._key = pool_key[0]
+        self._pool_key = pool_key
+        self._places = places
+        self._lane = lane
+        self._connection = connection
+        self._deadline = deadline
+        self.started = time.perf_counter()
+        """When it was sent, by `time.perf_counter`."""
+
+    @property
+    def connection(self) -> Connection:
+        """Where the answer is."""
+        return self._connection
+
+    def end(self) -> None:
+        """Give the connection and the place back; a connection whose answer was not complete is closed."""
+        self._connection.forget()
+        self._client._give_back(self._pool_key, self._connection)
+        self._client._leave(self._key, self._places, self._lane)
+
+    def resumed(self, request: Request) -> Self:
+        """Go on with it as if it had been awaited from the beginning: `async with held.resumed(request) as response`.
+
+        `request` is what was sent. Raises ClientError where it failed.
+        """
+        self._connection.forget()
+        self._request = request
+        return self
+
+    async def __aenter__(self) -> Response:
+        try:
+            connection = self._connection
+            error = connection.error
+            if isinstance(error, ClosedUnanswered) and self._may_repeat():
+                self._client.resent += 1
+                request = self._request
+                origin, target = split_url(request.url)
+                head = write_head(request.method, origin, target, request.headers, request.body, request.content_length)
+                connection = await self._client._connect(self._pool_key, origin, self._deadline)
+                await connection.ask(request.method, head, request.body, None, self._deadline)
+                self._connection = connection
+            elif error is not None and not connection.has_head:
+                raise error
+            self._response = Response(connection, connection.head_at - self.started)
+        except BaseException:
+            self._client._leave(self._key, self._places, self._lane)
+            raise
+        return self._response
 
 
 async def _resolve(host: str) -> list[str]:

@@ -67,9 +67,13 @@ class ClientInfos:
         table = self._live.table
         return client_infos(viewer, table.platforms.values(), table.contracts)
 
+    def is_new(self, party: PartyID) -> bool:
+        """Whether this party has come so lately that it may have to be introduced."""
+        return bool(self._newcomers) and party.key in self._newcomers
+
     async def introduce(self, sender: PartyID, receiver: Platform) -> None:
         """Let a platform hear of a new party before that one's first message reaches it (T-023); a second at most."""
-        if not self._newcomers or sender.key not in self._newcomers:
+        if not self.is_new(sender):
             return
         meeting = (receiver.id, sender.key)
         is_new = self._newcomers[sender.key] > asyncio.get_running_loop().time()

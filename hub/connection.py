@@ -3,6 +3,7 @@
 import asyncio
 import re
 import ssl
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
 import httptools
@@ -138,6 +139,10 @@ class Connection(asyncio.Protocol):
         self._drained: asyncio.Future[None] | None = None
         self._writing_paused = self._reading_paused = False
         self._chunks: list[bytes] = []
+        self._told: Callable[[], None] | None = None
+        self._hold = 0
+        self._deadline = 0.0
+        self._is_slow = False
         self._complete = True  # no answer is awaited
         self.lost: asyncio.Future[None] = loop.create_future()
         """Done when the connection is gone."""
@@ -209,6 +214,60 @@ class Connection(asyncio.Protocol):
         finally:
             timer.cancel()
 
+    def ask_held(self, method: str, request: bytes, *, hold: int, deadline: float, told: Callable[[], None]) -> None:
+        """Send a whole request, and call `told` once there is anything to be done: nobody waits meanwhile.
+
+        That is when the answer is complete, when more than `hold` bytes of its body have come, when the body takes
+        its time, or when the exchange has failed: see `error`. From then on `read_chunk` goes on as after `ask`. The
+        client calls `look` now and then.
+        """
+        self._begin(method)
+        self._complete = self._is_slow = False
+        self._told, self._hold, self._deadline = told, hold, deadline
+        self._transport.write(request)
+        self._sent = True
+
+    def look(self, now: float) -> None:
+        """See whether an answer that is not awaited has come in time."""
+        if self._told is None:
+            return
+        if not self._has_head:
+            if now >= self._deadline:
+                self._expire()
+        elif self._is_slow:
+            self._tell()
+        else:
+            self._is_slow = True
+
+    def forget(self) -> None:
+        """Tell nobody what becomes of the exchange."""
+        self._told = None
+
+    def _tell(self) -> None:
+        told, self._told = self._told, None
+        if told is not None:
+            told()
+
+    @property
+    def error(self) -> ClientError | None:
+        """Why the exchange has failed, if it has."""
+        return self._error
+
+    @property
+    def has_head(self) -> bool:
+        """Whether the head of the answer is there."""
+        return self._has_head
+
+    @property
+    def whole(self) -> bytes | None:
+        """The body of an answer that is complete, held within its limit and not yet read; else None."""
+        if not self._complete or self._error is not None or self._body_size > self._hold:
+            return None
+        chunks = self._chunks
+        if len(chunks) > 1:
+            chunks[:] = [b"".join(chunks)]
+        return chunks[0] if chunks else b""
+
     async def read_chunk(self) -> bytes:
         """What has come of the body since, or comes next; empty at its end. Raises BodyBroken."""
         if not (self._chunks or self._complete or self._error):
@@ -247,6 +306,7 @@ class Connection(asyncio.Protocol):
     def _begin(self, method: str) -> None:
         self._is_head_request = method == "HEAD"
         self.status = 0
+        self.head_at = 0.0
         self.fields: list[tuple[bytes, bytes, bytes]] = []
         self.content_length: int | None = None
         self._chunked = self._has_head = self._keep_alive = self._sent = self._touched = False
@@ -297,7 +357,10 @@ class Connection(asyncio.Protocol):
             self._waiter = None
 
     def _wake(self, _: object = None) -> None:
-        if self._waiter is not None and not self._waiter.done():
+        if self._told is not None:
+            if self._complete or self._error is not None or self._body_size > self._hold:
+                self._tell()
+        elif self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
     def _expire(self, reason: str | None = None) -> None:
@@ -420,6 +483,7 @@ class Connection(asyncio.Protocol):
                 self._refuse("it is put off again and again")
             return
         self.status = status
+        self.head_at = time.perf_counter()
         self._has_head = True
         self._keep_alive = self._parser.should_keep_alive()
         if status in (204, 304):

@@ -2,8 +2,10 @@
 
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import TypeVar
 
 import orjson
 import structlog
@@ -21,21 +23,22 @@ from config.ocpi import (
     RoutingFailed,
     TooLarge,
 )
+from config.operations import Operation
 from config.settings import Settings
 from hub import client as http
 from hub.aliases import Aliases
 from hub.bodies import BOM, Body, read_body
 from hub.client_info import ClientInfos
 from hub.coding import decode, is_accepted
-from hub.database import DatabaseAway
 from hub.ids import new_id
 from hub.liveness import Liveness
 from hub.metrics import Metrics
 from hub.mirror import Mirror
+from hub.own_links import OwnLinks
 from hub.redirects import redirected_to
-from hub.streaming import Waiting, chain, hold, stream
+from hub.streaming import Given, ResponseSink, Waiting, chain, hold, stream
 from hub.trace import Trace
-from parties.model import Platform, origin_of
+from parties.model import Platform
 from routing.aliases import Alias, split_target
 from routing.answers import (
     is_json,
@@ -46,18 +49,14 @@ from routing.answers import (
 )
 from routing.headers import answer_headers, check_forward_headers, onward_headers, relayed_headers
 from routing.links import (
-    ALIAS_PARAMETER,
     check_response_url,
     has_parameter,
     member_spans,
-    next_url,
     put_response_url,
-    read_location,
-    read_next_page,
     replace_member,
     take_response_url,
 )
-from routing.message import Message, MessageIDs
+from routing.message import Headers, Message, MessageIDs
 from routing.objects import read_change
 from routing.resolve import Direct
 
@@ -77,6 +76,22 @@ _ERRORS: dict[type[http.ClientError], type[OCPIError]] = {
 }
 
 
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """One request on its way to one platform."""
+
+    message: Message
+    route: Direct
+    pushed: Body
+    """Its body as it came."""
+    headers: Headers
+    """As they came."""
+    trace: Trace
+
+
 class Relay:
     """Carries direct routes out."""
 
@@ -93,11 +108,13 @@ class Relay:
         self._settings = settings
         self._client = client
         self._aliases = aliases
+        self._own_links = OwnLinks(aliases, settings.link_days)
         self._metrics = metrics
         self._mirror = mirror
         self._client_infos = client_infos
         self._liveness = liveness
-        self._further_headers = check_forward_headers(settings.forward_headers)
+        self.further_headers = check_forward_headers(settings.forward_headers)
+        """Header fields that go to the receiver beside OCPI's own."""
 
     async def relay(
         self, request: web.BaseRequest, message: Message, route: Direct, trace: Trace, body: Body | None = None
@@ -106,60 +123,96 @@ class Relay:
 
         `body`: what `read_body` gave, where the route was found from it.
         """
-        operation, settings = message.operation, self._settings
         trace.receiver_platform_id = route.platform.id
-        with Waiting(trace):
-            await self._client_infos.introduce(route.sender, route.platform)
+        await self.introduce(route, trace)
         if body is None:
             body = await self.read_body(request, message, trace)
         pushed = body
         route, body = await self._put_own_response_url(message, route, body)
-        has_body = bool(body.held)
+        forward = Forward(message, route, pushed, request.headers, trace)
+
+        async def give(given: Given) -> web.StreamResponse:
+            if given.rest is None:
+                return web.Response(status=given.status, body=given.held, headers=given.fields)
+            sink = ResponseSink(request)
+            with Waiting(trace):
+                await stream(sink, given, given.rest, trace, self._settings.idle_timeout)
+            return sink.response
+
         trace.onward_request_id = new_id()
+        return await self.carry(forward, self.make_onward(forward, body), give)
+
+    async def introduce(self, route: Direct, trace: Trace) -> None:
+        """Let the receiver hear of a new sender before its first message."""
+        with Waiting(trace):
+            await self._client_infos.introduce(route.sender, route.platform)
+
+    def make_onward(self, forward: Forward, body: Body) -> http.Request:
+        """Give the request to the receiver."""
+        message, route = forward.message, forward.route
+        has_body = bool(body.held)
         fields = onward_headers(
-            request.headers,
+            forward.headers,
             authorization=_authorization(route.platform, route.receiver),
             sender=route.sender,
             receiver=route.receiver,
-            ids=MessageIDs(trace.onward_request_id, message.ids.correlation),
+            ids=MessageIDs(forward.trace.onward_request_id, message.ids.correlation),
             has_body=has_body,
-            further=self._further_headers,
+            further=self.further_headers,
         )
-        url = route.url
-        timeout = settings.authorize_timeout if operation.authorize else settings.forward_timeout
         content: bytes | AsyncIterator[bytes] | None = body.stream or (body.held if has_body else None)
+        return http.Request(message.operation.method, route.url, fields, content, body.length)
+
+    async def carry(
+        self,
+        forward: Forward,
+        onward: http.Request,
+        give: Callable[[Given], Awaitable[T]],
+        begun: http.Held | None = None,
+    ) -> T:
+        """Send a request and give the receiver's answer on. Raises OCPIError where the hub answers instead.
+
+        `begun`: what has been sent already, whatever became of it.
+        """
+        trace, route = forward.trace, forward.route
+        operation = forward.message.operation
+        timeout = self.timeout(operation)
         started = time.perf_counter()
         try:
-            for may_follow in (body.stream is None, False):
-                onward = http.Request(operation.method, url, fields, content, body.length)
-                async with self._client.send(
-                    onward,
-                    key=route.platform.id,
-                    lane="urgent" if operation.urgent else "ordinary",
-                    timeout=timeout,
-                ) as answer:
-                    trace.receiver_seconds = time.perf_counter() - started
+            for may_follow in (not isinstance(onward.body, AsyncIterator), False):
+                if begun is not None:
+                    exchange: http.Exchange = begun.resumed(onward)
+                else:
+                    exchange = self._client.send(
+                        onward,
+                        key=route.platform.id,
+                        lane="urgent" if operation.urgent else "ordinary",
+                        timeout=timeout,
+                    )
+                async with exchange as answer:
+                    trace.receiver_seconds = answer.elapsed_head if begun else time.perf_counter() - started
                     trace.waited_seconds += trace.receiver_seconds
-                    started = time.perf_counter()
+                    begun, started = None, time.perf_counter()
                     trace.receiver_http_status = answer.status
-                    redirected = redirected_to(answer, url) if may_follow else None
+                    redirected = redirected_to(answer, onward.url) if may_follow else None
                     if redirected is not None:
-                        url = redirected
+                        onward = replace(onward, url=redirected)
                         continue
                     try:
-                        response = await self._give_back(request, message, route, url, answer, trace)
+                        given = await self._judge(forward, onward.url, answer)
+                        result = await give(given)
                     except OCPIError as exc:
-                        self._note(route.platform, is_usable=isinstance(exc, NotFound))
+                        self.note(route.platform, is_usable=isinstance(exc, NotFound))
                         raise
-                    self._note(route.platform, is_usable=trace.outcome != "broken_off")
-                    self._take_in(message, route, pushed, trace)
-                    return response
+                    self.note(route.platform, is_usable=trace.outcome != "broken_off")
+                    self.take_in(forward)
+                    return result
             raise AssertionError("a second redirect is an answer")
         except ValueError as exc:  # what the client would not put on the wire
             raise RoutingFailed("The request has something in it that cannot be forwarded.") from exc
         except http.ClientError as exc:
             if trace.receiver_http_status is None:
-                trace.receiver_seconds = time.perf_counter() - started
+                trace.receiver_seconds = time.perf_counter() - (begun.started if begun else started)
                 trace.waited_seconds += trace.receiver_seconds
             kind = next(ours for theirs, ours in _ERRORS.items() if isinstance(exc, theirs))
             if kind is not Overloaded:
@@ -169,20 +222,26 @@ class Relay:
             trace.problem = str(exc)
             raise kind(_explain(kind, route.receiver)) from exc
 
-    def _note(self, platform: Platform, *, is_usable: bool) -> None:
+    def timeout(self, operation: Operation) -> float:
+        """Give how many seconds the receiver has for its answer's head."""
+        return self._settings.authorize_timeout if operation.authorize else self._settings.forward_timeout
+
+    def note(self, platform: Platform, *, is_usable: bool) -> None:
+        """Note how a request to a platform ended."""
         (self._metrics.answered if is_usable else self._metrics.failed)(platform.id)
         if is_usable:  # what a proxy in front of it says is no sign of its life
             self._liveness.seen(platform.id)
 
-    def _take_in(self, message: Message, route: Direct, body: Body, trace: Trace) -> None:
+    def take_in(self, forward: Forward) -> None:
         """Let the mirror have what the receiver accepted; what is too large to be held is only passed on."""
+        message, trace, body = forward.message, forward.trace, forward.pushed
         accepted = trace.status_code is not None and 1000 <= trace.status_code < 2000
         if message.operation.mirrors == "no" or not accepted or body.stream is not None:
             return
         if not self._mirror.keeps(message.operation.module):
             return
         try:
-            self._mirror.take_addressed(read_change(message, body.held, datetime.now(UTC), route.receiver))
+            self._mirror.take_addressed(read_change(message, body.held, datetime.now(UTC), forward.route.receiver))
         except OCPIError as exc:
             log.debug("a push is not one that the mirror understands", action="not_mirrored", reason=exc.message)
 
@@ -248,22 +307,15 @@ class Relay:
         interface: InterfaceRole = "SENDER" if message.operation.interface == "RECEIVER" else "RECEIVER"
         return await self._aliases.give_url(alias, message.target.version, interface, message.operation.module)
 
-    async def _give_back(
-        self,
-        request: web.BaseRequest,
-        message: Message,
-        route: Direct,
-        url: str,
-        answer: http.Response,
-        trace: Trace,
-    ) -> web.StreamResponse:
-        """Check the receiver's answer and pass it on, held or streamed."""
+    async def _judge(self, forward: Forward, url: str, answer: http.Response) -> Given:
+        """Check the receiver's answer and give what the requester gets. Raises OCPIError."""
+        message, route, trace = forward.message, forward.route, forward.trace
         fields = answer_headers(message.ids, to=message.sender, sender=message.receiver or route.receiver)
         chunks: AsyncIterator[bytes] = aiter(answer)
         length = answer.content_length
         coding = (answer.headers.get("Content-Encoding") or "identity").strip().lower()
         coded = coding not in ("identity", "")
-        passes_coded = coded and is_accepted(coding, request.headers.get("Accept-Encoding"))
+        passes_coded = coded and is_accepted(coding, forward.headers.get("Accept-Encoding"))
         if coded and not passes_coded:
             chunks, length = decode(chunks, coding, self._settings.max_body), None
         in_time = HOLD_IDLE_TIMEOUTS * self._settings.idle_timeout
@@ -295,71 +347,10 @@ class Relay:
             raise problem
         trace.status_code = status_code
         fields |= relayed_headers(answer.headers)
-        await self._put_own_links(message, route, url, answer, status_code, fields)
+        await self._own_links.put(message, route, url, answer, status_code, fields)
         if is_whole:
-            return web.Response(status=answer.status, body=held, headers=fields)
-        with Waiting(trace):
-            return await stream(
-                request, answer.status, fields, length, held, chunks, trace, self._settings.idle_timeout
-            )
-
-    async def _put_own_links(
-        self,
-        message: Message,
-        route: Direct,
-        url: str,
-        answer: http.Response,
-        status_code: int | None,
-        fields: dict[str, str],
-    ) -> None:
-        operation, platform = message.operation, route.platform
-        version, interface, module = message.target.version, operation.interface, operation.module
-        endpoint = platform.endpoints.get((module, interface), url)
-        if operation.paged:
-            link = next_url(", ".join(answer.headers.get_all("Link")))
-            page = read_next_page(link, endpoint, message.target.query, platform) if link else None
-            if page is not None:
-                days = self._settings.link_days
-                alias = self._alias_for_requester(message, route, "link", int((time.time() // _DAY + days + 1) * _DAY))
-                if page.path:
-                    alias = _at(alias, origin_of(endpoint) + page.path)
-                text = await self._aliases.give_text(alias, 4096)
-                ours = self._aliases.module_url(version, interface, module)
-                query = "&".join(part for part in (page.query, f"{ALIAS_PARAMETER}={text}") if part)
-                fields["Link"] = f'<{ours}?{query}>; rel="next"'
-        location = answer.headers.get("Location") if operation.gives_location else None
-        if location and status_code is not None and 1000 <= status_code < 2000:
-            target = read_location(location, url, endpoint, platform)
-            if target is not None:
-                alias = _at(self._alias_for_requester(message, route, "location", 0), target)
-                try:
-                    fields["Location"] = await self._aliases.give_url(alias, version, interface, module)
-                except DatabaseAway:
-                    log.warning("a Location was left out", action="location_dropped", platform=platform.id)
-
-    def _alias_for_requester(self, message: Message, route: Direct, kind: str, expires: int) -> Alias:
-        return Alias(
-            kind="link" if kind == "link" else "location",
-            user_platform=message.platform.id,
-            user=message.sender,
-            target_platform=route.platform.id,
-            target=route.receiver,
-            expires=expires,
-        )
-
-
-def _at(alias: Alias, url: str) -> Alias:
-    origin, path = split_target(url)
-    return Alias(
-        alias.kind,
-        alias.user_platform,
-        alias.user,
-        alias.target_platform,
-        alias.target,
-        expires=alias.expires,
-        origin=origin,
-        path=path,
-    )
+            return Given(answer.status, fields, held)
+        return Given(answer.status, fields, held, chunks, length)
 
 
 def _authorization(platform: Platform, receiver: PartyID) -> str:

@@ -1,6 +1,7 @@
 """The OCPI envelope, made in one place: every body of ours is one (R-006, R-184)."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -32,11 +33,20 @@ def success(data: Any, headers: dict[str, str]) -> web.Response:
     return web.Response(body=envelope(data), headers=headers)
 
 
-def failure(error: OCPIError, headers: dict[str, str]) -> web.Response:
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer of the hub's own, whole."""
+
+    status: int
+    fields: dict[str, str]
+    """Header fields, without those of its framing."""
+    body: bytes
+
+
+def refusal(error: OCPIError, headers: dict[str, str]) -> Answer:
     """Turn an error of ours into its answer."""
     if isinstance(error, MethodNotAllowed) and error.allow:
         headers["Allow"] = ", ".join(error.allow)
     if isinstance(error, Overloaded):
         headers["Retry-After"] = str(error.retry_after_seconds)
-    body = envelope(status_code=error.status_code, message=error.message)
-    return web.Response(status=error.http_status, body=body, headers=headers)
+    return Answer(error.http_status, headers, envelope(status_code=error.status_code, message=error.message))

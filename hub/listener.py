@@ -7,7 +7,8 @@ import socket
 import struct
 import termios
 import time
-from typing import Any
+from collections.abc import Set as AbstractSet
+from typing import Any, Protocol
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
@@ -34,8 +35,30 @@ class MemberRequest(web.BaseRequest):
         return not is_last and super().keep_alive
 
 
+class Fast(Protocol):
+    """What serves connections before they come to aiohttp."""
+
+    is_draining: bool
+    """Whether every connection ends with its next answer."""
+
+    @property
+    def fronts(self) -> AbstractSet[object]:
+        """The connections that are in its hands."""
+
+    def __call__(self) -> asyncio.Protocol:
+        """Make the protocol of a new connection."""
+
+    def close_idle(self, seconds: float) -> None:
+        """Close what has asked nothing for so long."""
+
+    async def stop(self) -> None:
+        """Break off what is still under way."""
+
+
 class MemberServer(web.Server):
-    """aiohttp's server with our connections and requests."""
+    """aiohttp's server with our connections, and with the fast lane in front of it if there is one."""
+
+    fast: Fast | None = None
 
     is_draining = False
     """Whether every connection ends with its next answer."""
@@ -47,23 +70,42 @@ class MemberServer(web.Server):
         within the limit. What is still there then is for aiohttp to break off.
         """
         self.is_draining = True
+        if self.fast is not None:
+            self.fast.is_draining = True
         began = time.monotonic()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(limit_seconds):
                 await asyncio.sleep(0)  # what was accepted last becomes a connection
-                while self.connections or time.monotonic() < began + least_seconds:
+                while self._has_connections() or time.monotonic() < began + least_seconds:
+                    if self.fast is not None:
+                        self.fast.close_idle(idle_seconds)
                     for connection in self.connections:
                         assert isinstance(connection, MemberConnection)
                         if connection.is_idle_for(idle_seconds):
                             connection.force_close()
                     await asyncio.sleep(_LOOK_SECONDS)
 
+    def _has_connections(self) -> bool:
+        return bool(self.connections or (self.fast is not None and self.fast.fronts))
+
     def _make_request(self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
         return MemberRequest(message, payload, protocol, writer, task, self._loop)
 
     def __call__(self) -> RequestHandler:
         """Make the protocol of a new connection."""
+        if self.fast is not None:
+            return self.fast()  # type: ignore[return-value] # for the event loop, which asks for a Protocol only
+        return self.make_connection()
+
+    def make_connection(self) -> RequestHandler:
+        """Make the protocol of a connection that aiohttp serves."""
         return MemberConnection(self, loop=self._loop, **self._kwargs)
+
+    async def shutdown(self, timeout: float | None = None) -> None:  # noqa: ASYNC109
+        """Break off what is still under way, after `drain`."""
+        if self.fast is not None:
+            await self.fast.stop()
+        await super().shutdown(timeout)
 
 
 class MemberConnection(RequestHandler):
@@ -104,7 +146,7 @@ class MemberConnection(RequestHandler):
         is_waiting = self._waiter is not None and not self._waiter.done()  # for a request; the last answer is written
         if not is_waiting or self._has_begun or time.monotonic() - self._idle_since < seconds:
             return False
-        return self.transport is not None and not _has_unread(self.transport)
+        return self.transport is not None and not has_unread(self.transport)
 
     def finished(self) -> None:
         """Note that a request has been answered."""
@@ -135,7 +177,7 @@ class MemberConnection(RequestHandler):
         return response
 
 
-def _has_unread(transport: asyncio.BaseTransport) -> bool:
+def has_unread(transport: asyncio.BaseTransport) -> bool:
     """Whether the kernel holds bytes that were not read yet."""
     connection = transport.get_extra_info("socket")
     if connection is None or connection.fileno() < 0:

@@ -102,6 +102,10 @@ class LiveTable:
         for told in self.on_loaded:
             told()
 
+    def remembered(self, authorization: str) -> Presented | None:
+        """Give whom an Authorization header stands for, if it has come before with this table."""
+        return self._presented.get(authorization)
+
     async def authenticate(self, authorization: str | None) -> Presented | None:
         """Give whom an Authorization header stands for. Raises Overloaded when that cannot be found out just now.
 

@@ -4,41 +4,37 @@ Each step returns its result downwards; nothing calls back up, and none asks the
 """
 
 import asyncio
-import time
 from collections.abc import Coroutine
 from typing import Any
 
-import structlog
 from aiohttp import web
 
 from config.ocpi import (
     AUTHORIZATION,
     MethodNotAllowed,
     NotFound,
-    OCPIError,
     Overloaded,
     PartyID,
-    ServerError,
     Unauthorized,
 )
 from config.operations import CLIENT_INFO, VERSIONS, OperationIndex
 from config.settings import Settings
+from hub.accounts import Accounts
 from hub.aliases import Aliases
-from hub.bodies import RequesterLeft, read_body
+from hub.bodies import read_body
 from hub.broadcast import Broadcaster
 from hub.client_info import ClientInfos
 from hub.credentials import Registrar
 from hub.database import Database, DatabaseAway
 from hub.direct import Relay
-from hub.envelope import failure, success
+from hub.envelope import Answer, success
 from hub.get_all import MergedLists
 from hub.ids import new_id
 from hub.listener import MemberConnection
 from hub.live_table import LiveTable, Presented
 from hub.liveness import Liveness
-from hub.metrics import Metrics
 from hub.open_routing import OpenRouting
-from hub.trace import RequestLog, Trace
+from hub.trace import Trace
 from parties import store
 from parties.model import Platform
 from routing.headers import answer_headers
@@ -46,10 +42,7 @@ from routing.links import ALIAS_PARAMETER, take_parameter
 from routing.message import MessageIDs, Target, read_aliased_message, read_ids, read_message, read_target
 from routing.resolve import Broadcast, ByContent, Direct, GetAll, Route, resolve, resolve_alias
 
-log = structlog.get_logger()
-
 _CREDENTIALS_MAX = 256 * 1024
-_OUTCOMES = {4000: "4000", 4001: "4001", 4002: "4002", 4003: "4003"}
 
 
 class Road:
@@ -69,8 +62,7 @@ class Road:
         open_routing: OpenRouting,
         client_infos: ClientInfos,
         liveness: Liveness,
-        metrics: Metrics,
-        request_log: RequestLog,
+        accounts: Accounts,
     ) -> None:
         self._settings = settings
         self._hub = PartyID(settings.country_code, settings.party_id)
@@ -85,8 +77,7 @@ class Road:
         self._open_routing = open_routing
         self._client_infos = client_infos
         self._liveness = liveness
-        self._metrics = metrics
-        self._log = request_log
+        self._accounts = accounts
         self._superseded: set[int] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -95,31 +86,16 @@ class Road:
         trace = Trace(request.method)
         ids = read_ids(request.headers, new_id())
         trace.request_id, trace.correlation_id = ids.request, ids.correlation
-        self._metrics.in_flight += 1
         connection = request.protocol
         assert isinstance(connection, MemberConnection)
         connection.is_busy = True
-        response: web.StreamResponse
+        self._accounts.open()
         try:
-            response = await self._walk(request, ids, trace)
-        except OCPIError as error:
-            response = self._refuse(error, ids, trace)
-        except asyncio.CancelledError:
-            trace.outcome, trace.http_status = "left", 499
-            raise
-        except Exception:
-            log.exception("a request failed in the hub", action="failed", correlation_id=ids.correlation)
-            response = self._refuse(ServerError("The hub failed.", http_status=500), ids, trace)
-        else:
+            response = await self._accounts.answered(self._walk(request, ids, trace), ids, trace, _as_response)
             trace.http_status = response.status
-            if trace.status_code is not None and not 1000 <= trace.status_code < 2000 and trace.outcome == "ok":
-                trace.outcome = "receiver_error"
         finally:
-            self._metrics.in_flight -= 1
             connection.finished()
-            trace.seconds = time.perf_counter() - trace.started
-            self._metrics.count(trace)
-            self._log.write(trace)
+            self._accounts.close(trace)
         return response
 
     async def _walk(self, request: web.BaseRequest, ids: MessageIDs, trace: Trace) -> web.StreamResponse:
@@ -277,22 +253,6 @@ class Road:
         }
         return {"version": version, "endpoints": [credentials, client_info, *endpoints]}
 
-    def _refuse(self, error: OCPIError, ids: MessageIDs, trace: Trace) -> web.Response:
-        """Answer in the receiver's place: FROM = hub, TO = the requester if known (R-103)."""
-        trace.http_status, trace.status_code = error.http_status, error.status_code
-        trace.problem = trace.problem or error.message
-        if isinstance(error, Overloaded):
-            trace.outcome = "overloaded"
-        elif isinstance(error, RequesterLeft):
-            trace.outcome = "left"
-        else:
-            trace.outcome = _OUTCOMES.get(error.status_code) or (
-                "hub_error" if 3000 <= error.status_code < 4000 else "refused"
-            )
-        functional = trace.scenario not in ("configuration", "none") and trace.sender is not None
-        fields = answer_headers(ids, to=trace.sender if functional else None, sender=self._hub if functional else None)
-        return failure(error, fields)
-
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
@@ -303,6 +263,10 @@ class Road:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _as_response(answer: Answer) -> web.StreamResponse:
+    return web.Response(status=answer.status, body=answer.body, headers=answer.fields)
 
 
 def _origin_form(raw_url: str) -> str:

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from config.ocpi import PartyID
 from config.settings import Settings
+from hub.accounts import Accounts
 from hub.addresses import AddressGuard
 from hub.aliases import Aliases
 from hub.ask_emsps import EveryEMSP
@@ -22,6 +23,7 @@ from hub.client_info import ClientInfos
 from hub.credentials import Registrar
 from hub.database import AWAY, Database, DatabaseAway
 from hub.direct import Relay
+from hub.fast_lane import FastLane
 from hub.get_all import MergedLists
 from hub.handshake import Caller
 from hub.keys import load_secret_keys
@@ -62,6 +64,7 @@ class Hub:
         self.keys = load_secret_keys(settings)
         self.metrics = Metrics(distribution_version("ocpi-hub"))
         self.request_log = request_log
+        self.accounts = Accounts(self.party, self.metrics, request_log)
         self.database = Database(settings)
         self.live = LiveTable(
             self.database,
@@ -83,7 +86,7 @@ class Hub:
         self.pulls = Pulls(settings, live, database, mirror, processes, calls, metrics, party)
         mirror.on_missing = self.pulls.fetch_missing
         self.lanes = Lanes(settings, live, database, mirror, processes, calls, metrics, request_log, party)
-        relay = Relay(settings, self.client, aliases, metrics, mirror, self.client_infos, self.liveness)
+        self.relay = relay = Relay(settings, self.client, aliases, metrics, mirror, self.client_infos, self.liveness)
         emsps = EveryEMSP(settings, self.client, metrics, self.client_infos, self.liveness)
         self.road = Road(
             settings,
@@ -97,8 +100,7 @@ class Hub:
             open_routing=OpenRouting(settings, live, mirror, relay, emsps),
             client_infos=self.client_infos,
             liveness=self.liveness,
-            metrics=metrics,
-            request_log=request_log,
+            accounts=self.accounts,
         )
         self.is_draining = False
         self.metrics.table = lambda: self.live.table
@@ -234,6 +236,18 @@ async def serve_members(
     server = MemberServer(
         hub.road.answer, keepalive_timeout=SILENCE_SECONDS, lingering_time=LINGER_SECONDS, auto_decompress=False
     )
+    if settings.fast_lane:
+        server.fast = FastLane(
+            settings,
+            live=hub.live,
+            client=hub.client,
+            relay=hub.relay,
+            client_infos=hub.client_infos,
+            liveness=hub.liveness,
+            accounts=hub.accounts,
+            silence_seconds=SILENCE_SECONDS,
+            hand_over_to=server.make_connection,
+        )
     runner = web.ServerRunner(server, shutdown_timeout=BREAK_OFF_SECONDS)
     context = None
     if settings.tls_certificate is not None:

@@ -3,6 +3,8 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable
+from dataclasses import dataclass
+from typing import Protocol
 
 from aiohttp import web
 
@@ -53,37 +55,79 @@ async def chain(held: bytes, chunks: AsyncIterator[bytes] | None = None) -> Asyn
             yield chunk
 
 
-async def stream(
-    request: web.BaseRequest,
-    status: int,
-    fields: dict[str, str],
-    length: int | None,
-    held: bytes,
-    chunks: AsyncIterator[bytes],
-    trace: Trace,
-    idle_seconds: float,
-) -> web.StreamResponse:
+@dataclass(frozen=True, slots=True)
+class Given:
+    """An answer on its way to the requester: whole, or its beginning and the rest as it comes."""
+
+    status: int
+    fields: dict[str, str]
+    """Header fields, without those of its framing."""
+    held: bytes
+    rest: AsyncIterator[bytes] | None = None
+    length: int | None = None
+    """How many bytes a streamed body has, when that is known."""
+
+
+class Sink(Protocol):
+    """Where a long answer goes; each wait ends when the requester has taken enough. Raises ConnectionError."""
+
+    async def begin(self, given: Given) -> None:
+        """Send the head."""
+
+    async def write(self, chunk: bytes) -> None:
+        """Send a piece of the body."""
+
+    async def end(self) -> None:
+        """Send what ends the body."""
+
+    def abort(self) -> None:
+        """Close the connection at once."""
+
+
+class ResponseSink:
+    """A requester in aiohttp's hands."""
+
+    def __init__(self, request: web.BaseRequest) -> None:
+        self._request = request
+        self.response: web.StreamResponse
+
+    async def begin(self, given: Given) -> None:
+        """Send the head."""
+        self.response = web.StreamResponse(status=given.status, headers=given.fields)
+        self.response.content_length = given.length
+        await self.response.prepare(self._request)
+
+    async def write(self, chunk: bytes) -> None:
+        """Send a piece of the body."""
+        await self.response.write(chunk)
+
+    async def end(self) -> None:
+        """Send what ends the body."""
+        await self.response.write_eof()
+
+    def abort(self) -> None:
+        """Close the connection at once."""
+        if self._request.transport is not None:
+            self._request.transport.abort()
+
+
+async def stream(sink: Sink, given: Given, rest: AsyncIterator[bytes], trace: Trace, idle_seconds: float) -> None:
     """Pass a long answer on as it comes. When it breaks off, so does ours: no error fits after the first byte.
 
     A requester that stops reading is given up too, since the receiver's place is taken meanwhile.
     """
-    response = web.StreamResponse(status=status, headers=fields)
-    response.content_length = length
-    await response.prepare(request)
+    await sink.begin(given)
     try:
-        await _in_time(response.write(held), idle_seconds)
-        async for chunk in chunks:
-            await _in_time(response.write(chunk), idle_seconds)
-        await _in_time(response.write_eof(), idle_seconds)
+        await _in_time(sink.write(given.held), idle_seconds)
+        async for chunk in rest:
+            await _in_time(sink.write(chunk), idle_seconds)
+        await _in_time(sink.end(), idle_seconds)
     except (http.ClientError, OCPIError) as exc:
         trace.outcome, trace.problem = "broken_off", str(exc)
-        if request.transport is not None:
-            request.transport.abort()
+        sink.abort()
     except (ConnectionError, TimeoutError):
         trace.outcome = "left"
-        if request.transport is not None:
-            request.transport.abort()
-    return response
+        sink.abort()
 
 
 async def _in_time(writing: Awaitable[None], seconds: float) -> None:

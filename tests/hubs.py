@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import io
+import os
 import socket
 from collections.abc import Sequence
 from typing import Any
@@ -17,6 +18,8 @@ from hub.trace import RequestLog
 from parties.model import Role
 from parties.tokens import Secret
 
+FAST_LANE_VARIABLE = "TEST_FAST_LANE"
+"""`TEST_FAST_LANE=off pytest tests/scenarios` runs the scenarios through aiohttp alone: both lanes must pass them."""
 SECRET_KEY = "tests-only-secret-key-0123456789abcdef"
 
 
@@ -35,6 +38,8 @@ def settings_for(database_url: str, **settings: Any) -> Settings:
         "idle_timeout": 1.0,
         "drain_timeout": 3.0,
     }
+    if os.environ.get(FAST_LANE_VARIABLE) == "off":
+        defaults["fast_lane"] = False
     return read_settings(**defaults | {"database_url": database_url} | settings)
 
 

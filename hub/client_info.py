@@ -69,15 +69,15 @@ class ClientInfos:
 
     def is_new(self, party: PartyID) -> bool:
         """Whether this party has come so lately that it may have to be introduced."""
-        return bool(self._newcomers) and party.key in self._newcomers
+        until = self._newcomers.get(party.key) if self._newcomers else None
+        return until is not None and until > asyncio.get_running_loop().time()
 
     async def introduce(self, sender: PartyID, receiver: Platform) -> None:
         """Let a platform hear of a new party before that one's first message reaches it (T-023); a second at most."""
         if not self.is_new(sender):
             return
         meeting = (receiver.id, sender.key)
-        is_new = self._newcomers[sender.key] > asyncio.get_running_loop().time()
-        if not is_new or meeting in self._introduced or not is_told(receiver):
+        if meeting in self._introduced or not is_told(receiver):
             return
         with contextlib.suppress(TimeoutError):
             async with (

@@ -5,10 +5,13 @@ done, and the bytes can still be handed over. From then on this connection's req
 """
 
 import asyncio
+import contextlib
 import time
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import TYPE_CHECKING
+
+import structlog
 
 from hub import client as http
 from hub.bodies import BOM, Body
@@ -27,6 +30,8 @@ from routing.resolve import Direct, join
 
 if TYPE_CHECKING:
     from hub.fast_lane.lane import FastLane
+
+log = structlog.get_logger()
 
 WAITING_MAX = 64 * 1024
 """Bytes taken in while a request is being answered; then the requester waits."""
@@ -106,7 +111,7 @@ class Front(asyncio.Protocol):
             self._read(data)
 
     def eof_received(self) -> bool | None:
-        if self._is_busy or not (self._waiting or self._chunks):
+        if self._is_busy or self._is_paused or not (self._waiting or self._chunks):
             return None
         handler = self._hand_over(b"".join(self._chunks or [self._waiting]))
         return handler.eof_received()
@@ -241,21 +246,34 @@ class Front(asyncio.Protocol):
         lane.liveness.seen(plan.platform.id)
         if not lane.client_infos.is_new(plan.sender):
             tail = join(plan.base, self._tail, self._query)
-            self._held = lane.client.try_send(
-                plan.pool_key,
-                plain.method,
-                plan.onward(fields, tail, onward_id, trace.correlation_id, body, lane.more),
-                lane=plan.lane,
-                timeout=lane.relay.timeout(plan.operation),
-                hold=lane.settings.held_body,
-                told=self._on_answer,
-            )
+            with contextlib.suppress(ValueError):  # what cannot be put on the wire is refused as on the ordinary road
+                self._held = lane.client.try_send(
+                    plan.pool_key,
+                    plain.method,
+                    plan.onward(fields, tail, onward_id, trace.correlation_id, body, lane.more),
+                    lane=plan.lane,
+                    timeout=lane.relay.timeout(plan.operation),
+                    hold=lane.settings.held_body,
+                    told=self._on_answer,
+                )
         if self._held is None:
             self._start()
 
     # Its answer
 
     def _on_answer(self) -> None:
+        try:
+            self._answer()
+        except Exception:
+            log.exception("a request failed in the hub", action="failed", correlation_id=self._trace.correlation_id)
+            if self._held is not None:
+                self._held.end()
+                self._held = None
+            self._trace.outcome, self._trace.http_status = "hub_error", 500
+            self.abort()
+            self._close()
+
+    def _answer(self) -> None:
         """Give the answer on if there is nothing more to it; else go on as the ordinary road does."""
         held = self._held
         assert held is not None

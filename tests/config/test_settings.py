@@ -38,6 +38,7 @@ DEFAULTS: dict[str, Any] = {
     "max_in_flight": 64,
     "urgent_in_flight": 16,
     "in_flight_wait": 1,
+    "fast_lane": True,
     "drain_timeout": 6,
     "allowed_networks": (),
     "forward_headers": (),

@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 from hub.addresses import AddressGuard, Origin, URLRefused, split_url
 from hub.connection import (
@@ -134,12 +134,6 @@ class Response:
 PoolKey = tuple[Hashable, str, str, int]  # platform, scheme, host, port
 
 
-class _Idle(NamedTuple):
-    connection: Connection
-    expires: float
-    """Time of the event loop."""
-
-
 class Client:
     """Sends requests to platforms, each over connections of its own.
 
@@ -172,7 +166,7 @@ class Client:
         self._urgent_share = urgent_share
         self._slot_wait = slot_wait
         self._places: dict[Hashable, Places] = {}
-        self._idle: dict[PoolKey, list[_Idle]] = {}
+        self._idle: dict[PoolKey, list[Connection]] = {}
         self._connections: set[Connection] = set()
         self._sweeper: asyncio.TimerHandle | None = None
         self._sweep_seconds = idle_connection_seconds / 8  # how late an idle connection may be closed
@@ -228,8 +222,6 @@ class Client:
         self.reused += 1
         held = Held(self, pool_key, places, lane, connection, now + timeout)
         connection.ask_held(method, request, hold=min(hold, HIGH_WATER), deadline=now + timeout, told=told)
-        if self._sweeper is None:
-            self._sweeper = asyncio.get_running_loop().call_later(self._sweep_seconds, self._sweep)
         return held
 
     def in_flight(self, key: Hashable) -> int:
@@ -261,6 +253,8 @@ class Client:
         places = self._places.get(key)
         if places is None:
             places = self._places[key] = Places(self._max_in_flight, self._urgent_share)
+            if self._sweeper is None:  # which forgets empty ones
+                self._sweeper = asyncio.get_running_loop().call_later(self._sweep_seconds, self._sweep)
         if places.try_enter(lane):  # who waits goes before: a place given back is theirs at once
             return places
         return await self._wait_for_place(key, places, lane)
@@ -279,30 +273,22 @@ class Client:
         finally:
             timer.cancel()
             places.waiting.remove((waiter, lane))
-            self._drop_if_empty(key, places)
         if not entered:
             raise Saturated
         return places
 
     def _leave(self, key: Hashable, places: Places, lane: Lane) -> None:
         places.leave(lane)
-        self._drop_if_empty(key, places)
-
-    def _drop_if_empty(self, key: Hashable, places: Places) -> None:
-        if not (places.taken or places.waiting):
-            del self._places[key]
 
     # Connections
 
     def _take_idle(self, pool_key: PoolKey, now: float) -> Connection | None:
         pool = self._idle.get(pool_key)
         while pool:
-            idle = pool.pop()  # the one used last: the surest to be alive
-            if not pool:
-                del self._idle[pool_key]
-            if idle.expires > now and not idle.connection.is_closing:
-                return idle.connection
-            idle.connection.close()
+            connection = pool.pop()  # the one used last: the surest to be alive
+            if connection.expires > now and not connection.is_closing:
+                return connection
+            connection.close()
         return None
 
     def _give_back(self, pool_key: PoolKey, connection: Connection) -> None:
@@ -313,7 +299,11 @@ class Client:
             connection.abort()
             return
         loop = asyncio.get_running_loop()
-        self._idle.setdefault(pool_key, []).append(_Idle(connection, loop.time() + seconds))
+        connection.expires = loop.time() + seconds
+        pool = self._idle.get(pool_key)
+        if pool is None:
+            pool = self._idle[pool_key] = []
+        pool.append(connection)
         if self._sweeper is None:
             self._sweeper = loop.call_later(self._sweep_seconds, self._sweep)
 
@@ -327,21 +317,23 @@ class Client:
         for connection in tuple(self._connections):
             connection.look(now)
         for pool_key, pool in tuple(self._idle.items()):
-            for idle in pool:
-                if idle.expires <= now:
-                    idle.connection.close()
-            if kept := [idle for idle in pool if idle.expires > now]:
+            for connection in pool:
+                if connection.expires <= now:
+                    connection.close()
+            if kept := [connection for connection in pool if connection.expires > now]:
                 self._idle[pool_key] = kept
             else:
                 del self._idle[pool_key]
-        self._sweeper = loop.call_later(self._sweep_seconds, self._sweep) if self._connections else None
+        for key, places in tuple(self._places.items()):
+            if places.is_empty:
+                del self._places[key]
+        is_needed = self._connections or self._places
+        self._sweeper = loop.call_later(self._sweep_seconds, self._sweep) if is_needed else None
 
     def _forget(self, pool_key: PoolKey, connection: Connection) -> None:
         self._connections.discard(connection)
         if pool := self._idle.get(pool_key):
-            pool[:] = [idle for idle in pool if idle.connection is not connection]
-            if not pool:
-                del self._idle[pool_key]
+            pool[:] = [idle for idle in pool if idle is not connection]
 
     async def _connect(self, pool_key: PoolKey, origin: Origin, deadline: float) -> Connection:
         try:

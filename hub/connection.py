@@ -5,6 +5,7 @@ import re
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from functools import lru_cache
 
 import httptools
 
@@ -42,6 +43,11 @@ class BodyBroken(ClientError):
     """The platform's answer broke off or went wrong after its head."""
 
 
+@lru_cache(maxsize=256)
+def _folded(name: str) -> bytes:
+    return name.lower().encode("latin-1")
+
+
 class Headers:
     """The headers of an answer in the order they came, as Latin-1; names match in any case."""
 
@@ -52,7 +58,7 @@ class Headers:
 
     def get(self, name: str) -> str | None:
         """The first value of that name, None when there is none."""
-        wanted = name.lower().encode("latin-1")
+        wanted = _folded(name)
         for key, _, value in self._fields:
             if key == wanted:
                 return value.decode("latin-1")
@@ -144,6 +150,8 @@ class Connection(asyncio.Protocol):
         self._deadline = 0.0
         self._is_slow = False
         self._complete = True  # no answer is awaited
+        self.expires = 0.0
+        """Until when it may stay idle, in the event loop's time."""
         self.lost: asyncio.Future[None] = loop.create_future()
         """Done when the connection is gone."""
         self.peer_keeps_seconds: int | None = None

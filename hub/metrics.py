@@ -32,10 +32,6 @@ class _Histogram:
     counts: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS) + 1))
     total: float = 0.0
 
-    def observe(self, seconds: float) -> None:
-        self.counts[bisect_left(BUCKETS, seconds)] += 1
-        self.total += seconds
-
     def buckets(self) -> list[tuple[str, float]]:
         running, result = 0, []
         for bound, count in zip((*map(str, BUCKETS), "+Inf"), self.counts, strict=True):
@@ -108,16 +104,21 @@ class Metrics(Collector):
         own = self._own.get(module)
         if own is None:
             own = self._own[module] = _Histogram()
-        own.observe(max(0.0, trace.seconds - trace.waited_seconds))
+        seconds = trace.seconds - trace.waited_seconds
+        if seconds < 0.0:
+            seconds = 0.0
+        own.counts[bisect_left(BUCKETS, seconds)] += 1
+        own.total += seconds
         if trace.platform_id is not None:
-            counts = self.platform(trace.platform_id)
+            counts = self._platforms.get(trace.platform_id) or self.platform(trace.platform_id)
             counts.received += 1
             counts.last_seen = time.time()
         if trace.receiver_platform_id is not None:
             receiver = self._receiver.get(module)
             if receiver is None:
                 receiver = self._receiver[module] = _Histogram()
-            receiver.observe(trace.receiver_seconds)
+            receiver.counts[bisect_left(BUCKETS, trace.receiver_seconds)] += 1
+            receiver.total += trace.receiver_seconds
 
     def answered(self, platform_id: int) -> None:
         """Note that a platform answered a request of the hub's."""

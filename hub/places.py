@@ -50,3 +50,8 @@ class Places:
     def taken(self) -> int:
         """Requests that have a place."""
         return self.taken_ordinary + self.taken_urgent
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nobody has or waits for one."""
+        return not (self.taken_ordinary or self.taken_urgent or self.waiting)

@@ -58,8 +58,9 @@ class Trace:
 
     def fields(self) -> dict[str, Any]:
         """Give the line's facts; never a token or a body."""
+        is_forwarded = self.receiver_http_status
         facts = {
-            "action": "forwarded" if self.receiver_http_status else "answered",
+            "action": "forwarded" if is_forwarded else "answered",
             "operation": self.operation,
             "method": self.method,
             "scenario": self.scenario,
@@ -70,16 +71,19 @@ class Trace:
             "receiver_platform": self.receiver_platform_id,
             "http_status": self.http_status,
             "status_code": self.status_code,
-            "receiver_http_status": self.receiver_http_status,
+            "receiver_http_status": is_forwarded,
             "receiver_status_code": self.receiver_status_code,
             "ms": round(self.seconds * 1000, 2),
-            "receiver_ms": round(self.receiver_seconds * 1000, 2) if self.receiver_http_status else None,
+            "receiver_ms": round(self.receiver_seconds * 1000, 2) if is_forwarded else None,
             "request_id": self.request_id or None,
             "onward_request_id": self.onward_request_id or None,
             "correlation_id": self.correlation_id or None,
-            "problem": self.problem or None,
         }
-        return {name: value for name, value in facts.items() if value is not None}
+        if self.problem:
+            facts["problem"] = self.problem
+        if None in facts.values():
+            return {name: value for name, value in facts.items() if value is not None}
+        return facts
 
 
 class RequestLog:
@@ -89,17 +93,27 @@ class RequestLog:
         self._as_json = as_json
         self._stream = stream or sys.stdout
         self._lines: list[bytes] = []
+        self._second = -1
+        self._shown = ""
 
     def write(self, trace: Trace) -> None:
         """Note what became of a request."""
-        now = datetime.now(UTC)
         if self._as_json:
-            facts = {"timestamp": format_time(now), "level": "info", "event": "request"}
-            self._lines.append(orjson.dumps(facts | trace.fields(), option=orjson.OPT_APPEND_NEWLINE))
+            facts = {"timestamp": self._timestamp(), "level": "info", "event": "request", **trace.fields()}
+            self._lines.append(orjson.dumps(facts, option=orjson.OPT_APPEND_NEWLINE))
         else:
-            self._lines.append(_readable(trace, now).encode())
+            self._lines.append(_readable(trace, datetime.now(UTC)).encode())
         if len(self._lines) >= _FLUSH_LINES:
             self.flush()
+
+    def _timestamp(self) -> str:
+        """Give the time as `format_time` writes it, of which all but the milliseconds is made once a second."""
+        now = time.time()
+        second = int(now)
+        if second != self._second:
+            self._second = second
+            self._shown = format_time(datetime.fromtimestamp(second, UTC))[:-4]
+        return f"{self._shown}{int((now - second) * 1000):03d}Z"
 
     def note(self, event: str, facts: dict[str, Any], now: datetime) -> None:
         """Note what became of something beside the requests, such as the delivery of a broadcast."""

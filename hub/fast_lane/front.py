@@ -103,7 +103,7 @@ class Front(asyncio.Protocol):
             self._missing -= len(data)
             if self._missing <= 0:
                 chunks, self._chunks = self._chunks, None
-                self._read(b"".join(chunks))
+                self._read(b"".join(chunks), chunks)
         elif self._waiting:
             data, self._waiting = self._waiting + data, b""
             self._read(data)
@@ -113,8 +113,7 @@ class Front(asyncio.Protocol):
     def eof_received(self) -> bool | None:
         if self._is_busy or self._is_paused or not (self._waiting or self._chunks):
             return None
-        handler = self._hand_over(b"".join(self._chunks or [self._waiting]))
-        return handler.eof_received()
+        return self._hand_over(self._chunks or [self._waiting]).eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
@@ -149,7 +148,7 @@ class Front(asyncio.Protocol):
             return
         age = now - self._since
         if age > arrival_seconds and not self._is_paused and (self._waiting or self._chunks):
-            self._hand_over(b"".join(self._chunks or [self._waiting]))
+            self._hand_over(self._chunks or [self._waiting])
         elif age > silence_seconds:
             self._transport.abort()
 
@@ -175,18 +174,18 @@ class Front(asyncio.Protocol):
             self._is_reading_paused = True
             self._transport.pause_reading()
 
-    def _read(self, data: bytes) -> None:
+    def _read(self, data: bytes, pieces: list[bytes] | None = None) -> None:
         end = data.find(b"\r\n\r\n")
         if end < 0:
             if may_become_plain(data):
                 self._waiting, self._since = data, self._lane.loop.time()
             else:
-                self._hand_over(data)
+                self._hand_over(pieces or [data])
             return
         plain = read_plain(data, end)
         found = None if plain is None else self._lane.plans.find(plain)
         if plain is None or found is None:
-            self._hand_over(data)
+            self._hand_over(pieces or [data])
             return
         plan, self._tail, self._query = found
         wanted, length = plan.operation.body, plain.length
@@ -196,7 +195,7 @@ class Front(asyncio.Protocol):
             or length > self._lane.settings.held_body
             or (length if wanted == "none" else not length and wanted == "required")
         ):
-            self._hand_over(data)
+            self._hand_over(pieces or [data])
             return
         if missing:
             self._chunks, self._missing = [data], missing
@@ -206,13 +205,16 @@ class Front(asyncio.Protocol):
         if length:
             body = data[end + 4 :].removeprefix(BOM)
             if not is_json(body):
-                self._hand_over(data)
+                self._hand_over(pieces or [data])
                 return
         self._plan, self._plain, self._body = plan, plain, body
         self._forward(plan, plain, body)
 
-    def _hand_over(self, data: bytes) -> asyncio.Protocol:
-        """Let aiohttp serve the rest of this connection, with the bytes that have come."""
+    def _hand_over(self, pieces: list[bytes]) -> asyncio.Protocol:
+        """Let aiohttp serve the rest of this connection, with the bytes that have come, in the pieces they came in.
+
+        (What is wrong behind a whole head, it refuses after the request or in its place, as they come.)
+        """
         transport = self._transport
         assert transport is not None
         self._lane.fronts.discard(self)
@@ -220,7 +222,8 @@ class Front(asyncio.Protocol):
         handler = self._lane.hand_over_to()
         transport.set_protocol(handler)
         handler.connection_made(transport)
-        handler.data_received(data)
+        for piece in pieces:
+            handler.data_received(piece)
         return handler
 
     def _forward(self, plan: Plan, plain: Plain, body: bytes) -> None:
@@ -229,20 +232,25 @@ class Front(asyncio.Protocol):
         lane.accounts.open()
         fields = plain.fields
         onward_id = new_id()
-        self._trace = trace = Trace(plain.method)
-        if self._started:
-            trace.waited_seconds = trace.started - self._started
-            trace.started, self._started = self._started, 0.0
-        trace.operation, trace.scenario = plan.operation.label, "direct"
-        trace.platform_id = plan.platform.id
-        trace.receiver_platform_id = plan.route.platform.id
-        trace.sender, trace.receiver = plan.sender, plan.receiver
-        fresh = None
         request_id, correlation_id = fields.get("x-request-id"), fields.get("x-correlation-id")
         if request_id is None or correlation_id is None:
             fresh = new_id()
-        trace.request_id, trace.correlation_id = request_id or fresh or "", correlation_id or fresh or ""
-        trace.onward_request_id = onward_id
+            request_id, correlation_id = request_id or fresh, correlation_id or fresh
+        self._trace = trace = Trace(
+            plain.method,
+            operation=plan.label,
+            scenario="direct",
+            platform_id=plan.platform.id,
+            receiver_platform_id=plan.route.platform.id,
+            sender=plan.sender,
+            receiver=plan.receiver,
+            request_id=request_id,
+            correlation_id=correlation_id,
+            onward_request_id=onward_id,
+        )
+        if self._started:
+            trace.waited_seconds = trace.started - self._started
+            trace.started, self._started = self._started, 0.0
         lane.liveness.seen(plan.platform.id)
         if not lane.client_infos.is_new(plan.sender):
             tail = join(plan.base, self._tail, self._query)

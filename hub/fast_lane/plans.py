@@ -26,6 +26,8 @@ class Shape(NamedTuple):
     """The one operation of a method and a number of segments."""
 
     operation: Operation
+    label: str
+    has_owner: bool
     words: tuple[tuple[int, str], ...]
     """Segments that are literal, and where."""
 
@@ -49,6 +51,7 @@ class Plan:
         "answer_between",
         "base",
         "endpoint",
+        "label",
         "lane",
         "operation",
         "platform",
@@ -64,6 +67,7 @@ class Plan:
         self.presented = presented
         self.platform = message.platform
         self.operation = message.operation
+        self.label = message.operation.label
         self.sender: PartyID = message.sender
         self.receiver: PartyID = message.receiver
         self.route = route
@@ -158,7 +162,6 @@ class Plans:
         authorization = get("authorization")
         if authorization is None:
             return None
-        owner = segments[:2] if operation.owner_in_path else ("", "")
         key = (
             authorization,
             get("ocpi-from-country-code", ""),
@@ -166,8 +169,9 @@ class Plans:
             get("ocpi-to-country-code", ""),
             get("ocpi-to-party-id", ""),
             parts[2],
-            operation.label,
-            *owner,
+            shape.label,
+            segments[0] if shape.has_owner else "",
+            segments[1] if shape.has_owner else "",
         )
         if self._table is not self._live.table:
             self._plans.clear()
@@ -227,5 +231,5 @@ def _make_shapes(operations: OperationIndex) -> dict[tuple[str, str, str, str, i
         row = rows[0]
         if len(rows) == 1 and row.alias is None and row.response_url == "no":
             words = tuple((place, word) for place, word in enumerate(row.path) if not word.startswith("{"))
-            shapes[key] = Shape(row, words)
+            shapes[key] = Shape(row, row.label, row.owner_in_path, words)
     return shapes

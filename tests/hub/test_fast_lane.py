@@ -171,14 +171,16 @@ class Two:
             lines.append(f"Content-Length: {len(body)}")
         return "\r\n".join([*lines, "", ""]).encode() + body
 
-    async def exchange(self, hub: HubOnTest, pieces: Sequence[bytes], answers: int = 1) -> tuple[bytes, list[bytes]]:
+    async def exchange(
+        self, hub: HubOnTest, pieces: Sequence[bytes], answers: int = 1, *, pause: float = 0.0
+    ) -> tuple[bytes, list[bytes]]:
         """Send pieces over one connection, and a plain request after them; give all that came, on both sides."""
         self.station.received.clear()
         loop = asyncio.get_running_loop()
         _, requester = await loop.create_connection(Requester, "127.0.0.1", hub.settings.port)
         for piece in pieces:
             requester.transport.write(piece)
-            await asyncio.sleep(0)
+            await asyncio.sleep(pause)
         await requester.settle(answers)
         if not requester.is_closed:
             requester.transport.write(self.request("GET", "receiver/sessions/BE/BEC/after"))
@@ -189,9 +191,18 @@ class Two:
         return masked(data), [masked(each) for each in self.station.received]
 
     async def compare(self, pieces: Sequence[bytes], answers: int = 1) -> tuple[bytes, list[bytes]]:
-        """Send the same to both hubs and make sure that all is the same; give what came."""
+        """Send the same to both hubs and make sure that all is the same; give what came.
+
+        What is no HTTP in the end, aiohttp answers in two ways, as it comes in one piece or in several: then either
+        will do.
+        """
         fast, ordinary = [await self.exchange(hub, pieces, answers) for hub in self.hubs]
-        assert fast == ordinary
+        if fast != ordinary and len(pieces) > 1:
+            whole = await self.exchange(self.hubs[1], [b"".join(pieces)], answers)
+            apart = await self.exchange(self.hubs[1], pieces, answers, pause=0.01)
+            assert fast in (whole, apart)
+        else:
+            assert fast == ordinary
         return fast
 
 
@@ -239,9 +250,9 @@ def handed_over(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     found: list[bytes] = []
     hand_over = Front._hand_over
 
-    def note(front: Front, data: bytes) -> asyncio.Protocol:
-        found.append(data)
-        return hand_over(front, data)
+    def note(front: Front, pieces: list[bytes]) -> asyncio.Protocol:
+        found.append(b"".join(pieces))
+        return hand_over(front, pieces)
 
     monkeypatch.setattr(Front, "_hand_over", note)
     return found

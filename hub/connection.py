@@ -172,14 +172,16 @@ class Connection(asyncio.Protocol):
     @property
     def is_reusable(self) -> bool:
         """Whether the exchange is over in a way that leaves the connection fit for another."""
+        transport = self._transport
         return (
             self._complete
             and self._keep_alive
             and self._sent
             and self._error is None
             and not self._reading_paused
-            and not self.is_closing
-            and self._transport.get_write_buffer_size() == 0
+            and not self.lost.done()
+            and not transport.is_closing()
+            and transport.get_write_buffer_size() == 0
         )
 
     async def ask(

@@ -18,6 +18,8 @@ FLUSH_SECONDS = 0.1
 _FLUSH_LINES = 500
 
 
+_QUOTES = 68
+"""Quotation marks in the line of a forwarded request: any more came in with a fact."""
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -99,8 +101,11 @@ class RequestLog:
     def write(self, trace: Trace) -> None:
         """Note what became of a request."""
         if self._as_json:
-            facts = {"timestamp": self._timestamp(), "level": "info", "event": "request", **trace.fields()}
-            self._lines.append(orjson.dumps(facts, option=orjson.OPT_APPEND_NEWLINE))
+            line = _usual_line(trace, self._timestamp())
+            if line is None:
+                facts = {"timestamp": self._timestamp(), "level": "info", "event": "request", **trace.fields()}
+                line = orjson.dumps(facts, option=orjson.OPT_APPEND_NEWLINE)
+            self._lines.append(line)
         else:
             self._lines.append(_readable(trace, datetime.now(UTC)).encode())
         if len(self._lines) >= _FLUSH_LINES:
@@ -141,6 +146,35 @@ class RequestLog:
                 self.flush()
         finally:
             self.flush()
+
+
+def _usual_line(trace: Trace, timestamp: str) -> bytes | None:
+    """Give the line of a forwarded request of which every fact is known, as orjson writes it at twice the price.
+
+    None for any other, and where a fact has a character that JSON writes differently.
+    """
+    if trace.receiver_http_status is None or trace.receiver_status_code is None or trace.status_code is None:
+        return None
+    if trace.sender is None or trace.receiver is None or trace.problem or not trace.onward_request_id:
+        return None
+    if (
+        trace.platform_id is None
+        or trace.receiver_platform_id is None
+        or not (trace.request_id and trace.correlation_id)
+    ):
+        return None
+    line = (
+        f'{{"timestamp":"{timestamp}","level":"info","event":"request","action":"forwarded",'
+        f'"operation":"{trace.operation}","method":"{trace.method}","scenario":"{trace.scenario}",'
+        f'"outcome":"{trace.outcome}","from":"{trace.sender}","to":"{trace.receiver}","platform":{trace.platform_id},'
+        f'"receiver_platform":{trace.receiver_platform_id},"http_status":{trace.http_status},'
+        f'"status_code":{trace.status_code},"receiver_http_status":{trace.receiver_http_status},'
+        f'"receiver_status_code":{trace.receiver_status_code},"ms":{round(trace.seconds * 1000, 2)},'
+        f'"receiver_ms":{round(trace.receiver_seconds * 1000, 2)},"request_id":"{trace.request_id}",'
+        f'"onward_request_id":"{trace.onward_request_id}","correlation_id":"{trace.correlation_id}"}}\n'
+    )
+    is_plain = line.count('"') == _QUOTES and "\\" not in line and line.isascii() and line[:-1].isprintable()
+    return line.encode() if is_plain else None
 
 
 def _readable(trace: Trace, now: datetime) -> str:

@@ -25,7 +25,7 @@ from hub.streaming import Given, Waiting, stream
 from hub.trace import Trace
 from routing.answers import is_json, judge, read_status_code
 from routing.headers import relayed_headers
-from routing.message import Message, MessageIDs, read_target
+from routing.message import Message, MessageIDs
 from routing.resolve import Direct, join
 
 if TYPE_CHECKING:
@@ -253,12 +253,11 @@ class Front(asyncio.Protocol):
             trace.started, self._started = self._started, 0.0
         lane.liveness.seen(plan.platform.id)
         if not lane.client_infos.is_new(plan.sender):
-            tail = join(plan.base, self._tail, self._query)
             with contextlib.suppress(ValueError):  # what cannot be put on the wire is refused as on the ordinary road
                 self._held = lane.client.try_send(
                     plan.pool_key,
                     plain.method,
-                    plan.onward(fields, tail, onward_id, trace.correlation_id, body, lane.more),
+                    plan.onward(fields, self._tail, self._query, onward_id, correlation_id, body, lane.more),
                     lane=plan.lane,
                     timeout=lane.relay.timeout(plan.operation),
                     hold=lane.settings.held_body,
@@ -362,7 +361,7 @@ class Front(asyncio.Protocol):
         plan, plain, trace = self._plan, self._plain, self._trace
         message = Message(
             operation=plan.operation,
-            target=read_target(plain.target),
+            target=plan.target(self._tail, self._query),
             platform=plan.platform,
             sender=plan.sender,
             receiver=plan.receiver,

@@ -11,8 +11,8 @@ from hub.fast_lane.plain import Fields, Plain
 from hub.live_table import LiveTable, Presented
 from routing.headers import answer_headers, onward_headers
 from routing.links import ALIAS_PARAMETER
-from routing.message import Message, MessageIDs, read_message, read_target
-from routing.resolve import Direct, Route, resolve
+from routing.message import Message, MessageIDs, Target, read_message, read_target
+from routing.resolve import Direct, Route, join, resolve
 
 PLANS_MAX = 20_000
 """How many plans are remembered."""
@@ -45,11 +45,13 @@ class Plan:
     """What is the same for every request of one sender to one receiver with one operation."""
 
     __slots__ = (
+        "_base",
+        "_below",
         "_heads",
+        "_version",
         "answer_after",
         "answer_before",
         "answer_between",
-        "base",
         "endpoint",
         "label",
         "lane",
@@ -70,10 +72,12 @@ class Plan:
         self.label = message.operation.label
         self.sender: PartyID = message.sender
         self.receiver: PartyID = message.receiver
+        self._version = message.target.version
         self.route = route
         self.endpoint = endpoint
         origin, base = split_url(endpoint)
-        self.base = base
+        self._base = base
+        self._below = join(base, "x", "")[:-1]
         self.pool_key: PoolKey = (route.platform.id, origin.scheme, origin.host, origin.port)
         self.lane: Lane = "urgent" if message.operation.urgent else "ordinary"
         self._heads: dict[tuple[str | None, str | None, bool], tuple[str, str, str, str]] = {}
@@ -82,9 +86,16 @@ class Plan:
         self.answer_before, self.answer_between, self.answer_after = _cut(text, _REQUEST_ID, _CORRELATION_ID)
 
     def onward(
-        self, fields: dict[str, str], tail: str, request_id: str, correlation_id: str, body: bytes, more: "More"
+        self,
+        fields: dict[str, str],
+        path: str,
+        query: str,
+        request_id: str,
+        correlation_id: str,
+        body: bytes,
+        more: "More",
     ) -> bytes:
-        """Give the whole request to the receiver; `tail` is path and query below the endpoint."""
+        """Give the whole request to the receiver; `path` and `query` are those below the endpoint."""
         key = (fields.get("accept"), fields.get("content-type"), bool(body))
         pieces = self._heads.get(key)
         is_common = more.folded.isdisjoint(fields)
@@ -93,10 +104,15 @@ class Plan:
             if is_common and len(self._heads) < HEADS_MAX:
                 self._heads[key] = pieces
         before, between, after, end = pieces
-        head = f"{before}{tail}{between}{request_id}{after}{correlation_id}{end}"
+        target = f"{self._below}{path}" if path and not query else join(self._base, path, query)
+        head = f"{before}{target}{between}{request_id}{after}{correlation_id}{end}"
         if body:
             return b"".join((f"{head}{len(body)}\r\n\r\n".encode("ascii"), body))
         return head.encode("ascii")
+
+    def target(self, path: str, query: str) -> Target:
+        """Give what `read_target` reads from the URL of such a request."""
+        return Target(self._version, self.operation.interface, self.operation.module, path, query)
 
     def _pieces(self, fields: dict[str, str], has_body: bool, more: "More") -> tuple[str, str, str, str]:
         """Give the head in pieces, between which go the target, the X-Request-ID and the X-Correlation-ID."""

@@ -17,6 +17,7 @@ from hub.database import DatabaseRefused, SchemaTooNew
 from hub.embedded_postgres import EmbeddedPostgresError
 from hub.server import Hub, serve_members, stop_on_signals
 from hub.trace import RequestLog
+from hub.tuning import collect_less, keep_memory
 from hub.workers.channel import Channel, pack
 from hub.workers.whole_lines import WholeLines
 
@@ -63,6 +64,7 @@ def main(argument: str) -> int:
 
 
 async def _serve(order: Order, settings: Settings, end: socket.socket, served: asyncio.Event) -> None:
+    keep_memory()
     end.setblocking(False)
     channel = await Channel.on(end)
     hub = Hub(settings, request_log=RequestLog(as_json=wants_json(settings.log_format)))
@@ -71,6 +73,7 @@ async def _serve(order: Order, settings: Settings, end: socket.socket, served: a
 
     def tell() -> None:
         served.set()
+        collect_less()
         channel.say(started=True, workers=settings.workers)
 
     answering = asyncio.create_task(_answer(channel, hub, retire))

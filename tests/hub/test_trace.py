@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 
+import orjson
 import pytest
 
 from config.ocpi import PartyID
@@ -75,6 +76,34 @@ async def lines_of(hub: HubOnTest, number: int) -> list[dict[str, object]]:
     """Give the hub's last lines once there are so many."""
     lines = await until(lambda: len(found := hub.log.getvalue().splitlines()) >= number and found)
     return [json.loads(line) for line in lines]
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {},
+        {"request_id": 'a"b'},
+        {"request_id": "a\\b"},
+        {"request_id": ""},
+        {"correlation_id": ""},
+        {"correlation_id": 'x","outcome":"y'},
+        {"platform_id": None},
+        {"receiver_platform_id": None},
+        {"problem": "It broke off.", "outcome": "broken_off"},
+        {"seconds": 0.0, "receiver_seconds": 0.00001},
+        {"seconds": 12345.678, "receiver_seconds": 3.0},
+        {"sender": PartyID('B"', "BEC")},
+        {"receiver": None},
+        {"status_code": None},
+        {"receiver_status_code": 2000, "status_code": 2000, "outcome": "receiver_error"},
+    ],
+)
+def test_the_quickly_written_line_is_the_one_that_a_json_encoder_writes(facts: dict[str, object]) -> None:
+    trace = a_trace(**facts)
+    line = line_of(trace, as_json=True)
+    timestamp = json.loads(line)["timestamp"]
+    expected = {"timestamp": timestamp, "level": "info", "event": "request"} | trace.fields()
+    assert line.encode() == orjson.dumps(expected) + b"\n"
 
 
 def test_a_json_line_has_every_fact_of_a_forwarded_request() -> None:

@@ -188,6 +188,40 @@ class Client:
         """
         return Exchange(self, request, key, timeout, lane)
 
+    async def send_held(
+        self,
+        request: Request,
+        *,
+        key: Hashable,
+        timeout: float,  # noqa: ASYNC109
+        lane: Lane = "ordinary",
+    ) -> "Exchange":
+        """Send a request as `send` does, for a short answer: waits once, and without a timer, for all of it.
+
+        `async with await client.send_held(...) as response`; the exchange's `whole` is its body then, if it has come.
+        """
+        if isinstance(request.body, bytes) or request.body is None:
+            origin, target = split_url(request.url)
+            head = write_head(request.method, origin, target, request.headers, request.body, None)
+            done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            held = self.try_send(
+                (key, origin.scheme, origin.host, origin.port),
+                request.method,
+                head + request.body if request.body else head,
+                lane=lane,
+                timeout=timeout,
+                hold=HIGH_WATER,
+                told=lambda: None if done.done() else done.set_result(None),
+            )
+            if held is not None:
+                try:
+                    await done
+                except BaseException:
+                    held.end()
+                    raise
+                return held.resumed(request)
+        return self.send(request, key=key, timeout=timeout, lane=lane)
+
     def try_send(
         self,
         pool_key: PoolKey,
@@ -436,6 +470,11 @@ class Exchange:
         self._client._give_back(self._pool_key, self._connection)
         self._client._leave(self._key, self._places, self._lane)
 
+    @property
+    def whole(self) -> bytes | None:
+        """The body of an answer that has come in one go; None where it is still to be read."""
+        return None
+
     async def _exchange(self, origin: Origin, head: bytes) -> Connection:
         client, request = self._client, self._request
         now = asyncio.get_running_loop().time()
@@ -487,6 +526,11 @@ class Held(Exchange):
     def connection(self) -> Connection:
         """Where the answer is."""
         return self._connection
+
+    @property
+    def whole(self) -> bytes | None:
+        """The body of an answer that has come in one go; None where it is still to be read."""
+        return self._connection.whole
 
     def end(self) -> None:
         """Give the connection and the place back; a connection whose answer was not complete is closed."""

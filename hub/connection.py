@@ -10,6 +10,7 @@ from functools import lru_cache
 import httptools
 
 from hub.addresses import Origin
+from hub.answer_head import read_answer_head
 
 HIGH_WATER = 256 * 1024  # bytes of an answer held before the platform is made to wait
 MAX_INTERIM_ANSWERS = 8  # 1xx answers before the real one
@@ -320,7 +321,7 @@ class Connection(asyncio.Protocol):
         self.fields: list[tuple[bytes, bytes, bytes]] = []
         self.content_length: int | None = None
         self._chunked = self._has_head = self._keep_alive = self._sent = self._touched = False
-        self._interim = self._overhead = self._field_bytes = self._body_size = 0
+        self._missing = self._interim = self._overhead = self._field_bytes = self._body_size = 0
         self._error: ClientError | None = None
         self._refusal = ""
         if self._chunks:
@@ -397,6 +398,46 @@ class Connection(asyncio.Protocol):
             self._keep_alive = False
             self._drop()
             return
+        if self._missing:
+            self._take_piece(data)
+        elif self._told is None or self._touched or not self._take_plain(data):
+            self._parse(data)
+        if self._has_head:
+            self._wake()
+            if self._body_size > HIGH_WATER and not self._reading_paused and not self.is_closing:
+                self._reading_paused = True
+                self._transport.pause_reading()
+
+    def _take_plain(self, data: bytes) -> bool:
+        """Take an answer's beginning without the parser, if it is plainly well-formed; else nothing has happened."""
+        head = read_answer_head(data)
+        if head is None or head.end > self._max_head:
+            return False
+        self.status, self.fields, self.content_length = head.status, head.fields, head.length
+        self._touched = self._has_head = self._keep_alive = True
+        self.head_at = time.perf_counter()
+        if head.keep_alive is not None:
+            self._read_field(b"keep-alive", head.keep_alive)
+        self._missing = head.length
+        if head.length:
+            self._take_piece(data[head.end :])
+        else:
+            self._complete = True
+            self._keep_alive = len(data) == head.end
+        return True
+
+    def _take_piece(self, data: bytes) -> None:
+        """Take a piece of a body whose length is known."""
+        self._missing -= len(data)
+        if self._missing < 0:  # something follows it
+            data, self._missing, self._keep_alive = data[: self._missing], 0, False
+        if data:
+            self._body_size += len(data)
+            self._chunks.append(data)
+        if not self._missing:
+            self._complete = True
+
+    def _parse(self, data: bytes) -> None:
         self._touched = True
         self._overhead += len(data)
         try:
@@ -407,11 +448,6 @@ class Connection(asyncio.Protocol):
             self._keep_alive = False
             kind = BodyBroken if self._has_head else AnswerBroken
             self._fail(kind, f"The answer is not valid HTTP: {self._refusal or exc}.")
-        if self._has_head:
-            self._wake()
-            if self._body_size > HIGH_WATER and not self._reading_paused and not self.is_closing:
-                self._reading_paused = True
-                self._transport.pause_reading()
 
     def eof_received(self) -> None:
         # RFC 9112, 6.3: without Content-Length and chunked coding, the body ends where the connection does.

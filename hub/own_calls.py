@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from purgatory import AsyncCircuitBreakerFactory
 from purgatory.domain.model import ClosedState, OpenedState
+from purgatory.service._async.circuitbreaker import AsyncCircuitBreaker
 
 from config.ocpi import (
     AUTHORIZATION,
@@ -71,6 +72,8 @@ class OwnCalls:
             default_ttl=settings.breaker_time,
             exclude=[asyncio.CancelledError, http.Saturated, http.BodyTooLarge, ValueError],
         )
+        self._known: dict[int, AsyncCircuitBreaker] = {}
+        """The breakers by platform: asking for one costs as much as sending a request."""
         self.on_answer: Callable[[int], None] = lambda platform_id: None
         """Told of every platform that answered: a sign of life."""
         self.on_silence: Callable[[int], None] = lambda platform_id: None
@@ -119,7 +122,9 @@ class OwnCalls:
         seconds = timeout or self._settings.broadcast_timeout
         if not guarded:
             return await self._send(platform, request, seconds, limit, is_sign)
-        breaker = await self._breakers.get_breaker(str(platform.id))
+        breaker = self._known.get(platform.id)
+        if breaker is None:
+            breaker = self._known[platform.id] = await self._breakers.get_breaker(str(platform.id))
         try:
             async with breaker:
                 return await self._send(platform, request, seconds, limit, is_sign)
@@ -156,7 +161,11 @@ class OwnCalls:
     async def _send_once(
         self, platform: Platform, request: http.Request, seconds: float, limit: int
     ) -> tuple[http.Response, bytes]:
-        async with self._client.send(request, key=platform.id, timeout=seconds) as answer:
+        exchange = await self._client.send_held(request, key=platform.id, timeout=seconds)
+        async with exchange as answer:
+            body = exchange.whole
+            if body is not None and len(body) <= limit:
+                return answer, body
             try:
                 async with asyncio.timeout(BODY_SECONDS):  # a body may drip in for ever
                     return answer, await answer.read(limit)

@@ -144,7 +144,7 @@ def is_deeper_than(levels: int, body: bytes) -> bool:
 def read_id(segment: str) -> str:
     """Give the id that a raw segment of a URL stands for. Raises InvalidParameters where it cannot be one."""
     try:
-        text = unquote(segment, errors="strict")
+        text = unquote(segment, errors="strict") if "%" in segment else segment
     except UnicodeDecodeError as exc:
         raise InvalidParameters("An id in the URL is not UTF-8.") from exc
     return _check_id(text, "An id in the URL")
@@ -166,7 +166,8 @@ def read_change(message: Message, body: bytes, received_at: datetime, addressee:
         return _change(message, key, received_at, path=path, expires_at=received_at + KEEP_PROFILE)
     if not operation.owner_in_path:
         return _read_posted(message, body, received_at, addressee)
-    country_code, party_id, *ids = message.target.segments
+    segments = message.target.segments
+    country_code, party_id, *ids = segments
     owner = _owned_by_sender(PartyID(read_id(country_code), read_id(party_id)), message)
     names = [read_id(each) for each in ids]
     named = _Named()
@@ -189,7 +190,7 @@ def read_change(message: Message, body: bytes, received_at: datetime, addressee:
         message,
         ObjectKey(operation.module, fold(owner), object_key, fold(addressee) if addressee and is_addressed else ""),
         received_at,
-        path="/".join(message.target.segments[:3]),
+        path="/".join(segments[:3]),
         query=query,
         part=tuple(part),
         body=body,

@@ -102,9 +102,22 @@ class LiveTable:
         for told in self.on_loaded:
             told()
 
-    def remembered(self, authorization: str) -> Presented | None:
-        """Give whom an Authorization header stands for, if it has come before with this table."""
-        return self._presented.get(authorization)
+    def recognise(self, authorization: str | None) -> Presented | None:
+        """Give whom an Authorization header stands for by this very table, without asking the database."""
+        known = self._presented.get(authorization)
+        return known or self._recognise(authorization, self._read(authorization))
+
+    def _read(self, authorization: str | None) -> list[tuple[Secret, bool, list[bytes]]]:
+        return [
+            (Secret(token), is_base64, self._keys.digests(token))
+            for token, is_base64 in read_authorization(authorization)
+        ]
+
+    def _recognise(self, authorization: str | None, meant: list[tuple[Secret, bool, list[bytes]]]) -> Presented | None:
+        found = self._find(meant)
+        if found is not None and found.access.expires_at is None and len(self._presented) < MAX_REMEMBERED:
+            self._presented[authorization] = found
+        return found
 
     async def authenticate(self, authorization: str | None) -> Presented | None:
         """Give whom an Authorization header stands for. Raises Overloaded when that cannot be found out just now.
@@ -116,18 +129,13 @@ class LiveTable:
         known = self._presented.get(authorization)
         if known is not None:
             return known
-        meant = [
-            (Secret(token), is_base64, self._keys.digests(token))
-            for token, is_base64 in read_authorization(authorization)
-        ]
-        found = self._find(meant)
+        meant = self._read(authorization)
+        found = self._recognise(authorization, meant)
         if found is None and meant:
             digests = [each for *_, its in meant for each in its]
             if await self._is_known(digests):
                 await self.refresh()
-                found = self._find(meant)
-        if found is not None and found.access.expires_at is None and len(self._presented) < MAX_REMEMBERED:
-            self._presented[authorization] = found
+                found = self._recognise(authorization, meant)
         return found
 
     def _find(self, meant: list[tuple[Secret, bool, list[bytes]]]) -> Presented | None:

@@ -200,7 +200,7 @@ class Plans:
         return plan, tail, query
 
     def _make(self, key: tuple[str, ...], plain: Plain, operation: Operation) -> Plan | None:
-        presented = self._live.remembered(key[0])
+        presented = self._live.recognise(key[0])
         table = self._table
         if presented is None or not presented.access.is_registered or presented.access.platform.id in table.replaced:
             return None

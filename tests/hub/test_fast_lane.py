@@ -8,6 +8,7 @@ import re
 from base64 import b64encode
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import httptools
 import pytest
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from hub.addresses import AddressGuard
 from hub.fast_lane.front import Front
 from parties.model import Role
+from tests.hub.test_client import Certificates
 from tests.hubs import HubOnTest, settings_for
 from tests.scenarios.cast import p1, p3
 from tests.waiting import until
@@ -561,3 +563,29 @@ async def test_a_table_that_changes_ends_what_was_planned(two: Two) -> None:
     answer, received = await two.compare([request])
     assert answer.count(b"is offline") == 2
     assert received == []
+
+
+async def test_the_fast_lane_works_behind_tls(
+    two: Two, database_url: str, handed_over: list[bytes], tmp_path: Path
+) -> None:
+    certificates = Certificates(tmp_path)
+    file = tmp_path / "certificate.pem"
+    hub = HubOnTest(
+        settings_for(database_url, tls_certificate=file, tls_key=file, public_url="http://127.0.0.1:1", fast_lane=True)
+    )
+    await hub.start()
+    try:
+        loop = asyncio.get_running_loop()
+        _, requester = await loop.create_connection(
+            Requester, "127.0.0.1", hub.settings.port, ssl=certificates.trusting, server_hostname="localhost"
+        )
+        plain = two.request("PUT", "receiver/sessions/BE/BEC/1", body=PUT)
+        for number, request in enumerate((plain, plain, two.request("GET", "versions"), plain), 1):
+            requester.transport.write(request)
+            await until(lambda number=number: requester.answers == number)
+        assert requester.data.count(b"HTTP/1.1 200 OK\r\n") == 3
+        assert handed_over == [two.request("GET", "versions")]  # and with it the rest of the connection
+        requester.transport.close()
+        await until(lambda: requester.is_closed)
+    finally:
+        await hub.stop()

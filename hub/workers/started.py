@@ -16,7 +16,7 @@ from hub.workers.channel import Channel, pair
 
 START_SECONDS = 150.0
 """How long a worker may take until it serves; an embedded PostgreSQL recovers for up to two minutes."""
-ANSWER_SECONDS = 1.0
+ANSWER_SECONDS = 3.0
 """How long a worker may take to answer its parent, which then goes by what it said last."""
 
 

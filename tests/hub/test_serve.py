@@ -17,6 +17,7 @@ from hub.simulator import Answer, Reply, SimulatedPlatform, envelope
 from parties.tokens import Secret, SecretKeys
 from tests.commands import COMMAND, Done, Serving, assert_plain_failure, environment, run, serving
 from tests.hubs import SECRET_KEY
+from tests.waiting import until
 
 BEC, TNM = ("BE-BEC", "CPO"), ("DE-TNM", "EMSP")
 
@@ -42,6 +43,11 @@ async def get(url: str) -> tuple[int, str]:
         return response.status, await response.text()
 
 
+async def ready(hub: Serving) -> tuple[int, str] | None:
+    status, text = await get(f"{hub.ops_url}/ready")
+    return (status, text) if status == 200 else None
+
+
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
@@ -56,8 +62,8 @@ async def test_a_hub_says_where_it_is(hub: Serving) -> None:
     assert hub.started["hub"] == "NL-HUB"
     assert hub.started["database"] == "external"
     assert (await get(f"{hub.ops_url}/health")) == (200, '{"status":"ok"}')
-    status, text = await get(f"{hub.ops_url}/ready")
-    assert (status, json.loads(text)["status"]) == (200, "ready")
+    _, text = await until(lambda: ready(hub), "it is ready")
+    assert json.loads(text)["status"] == "ready"
     assert (await get(hub.versions_url))[0] == 401
     assert await hub.stop() == 0
     assert hub.err == []

@@ -50,6 +50,10 @@ async def readiness(hub: Serving) -> tuple[int, dict[str, object]]:
         return answer.status, json.loads(await answer.text())
 
 
+async def has_workers(hub: Serving, number: int) -> bool:
+    return (await readiness(hub))[1].get("workers") == number
+
+
 def counted(found: list[Sample]) -> float:
     """Give how many requests were forwarded, as the metrics say."""
     return sum(
@@ -139,7 +143,7 @@ def quiet(emsp: SimulatedPlatform) -> None:
 
 async def test_every_process_serves_and_their_metrics_are_those_of_one_hub(hub: Serving, database_url: str) -> None:
     assert {line["worker"] for line in hub.lines if line.get("action") == "started"} == {1, 2}
-    assert (await readiness(hub))[1]["workers"] == 2
+    await until(lambda: has_workers(hub, 2), "both serve")
     async with members(hub, database_url) as (cpo, emsp):
         quiet(emsp)
         async with Load(cpo) as load:

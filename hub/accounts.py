@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import TypeVar
 
 import structlog
@@ -10,12 +11,37 @@ import structlog
 from config.ocpi import OCPIError, Overloaded, PartyID, ServerError
 from hub.bodies import RequesterLeft
 from hub.envelope import Answer, refusal
-from hub.metrics import Metrics
-from hub.trace import RequestLog, Trace
+from hub.metrics import Metrics, Tally
+from hub.trace import Form, RequestLog, Trace
 from routing.headers import answer_headers
-from routing.message import MessageIDs
+from routing.message import Message, MessageIDs
+from routing.resolve import Direct
 
 log = structlog.get_logger()
+
+
+class Usual:
+    """How requests are accounted for that are forwarded with one operation from one party to another, and answered."""
+
+    __slots__ = ("form", "tally", "trace")
+
+    def __init__(self, trace: Trace, tally: Tally) -> None:
+        self.trace = trace
+        """What is known of all of them."""
+        self.tally = tally
+        self.form = Form(trace)
+
+    def make_trace(self, ids: tuple[str, str, str], started: float) -> Trace:
+        """Give the trace of one request; `ids` are its own, that of the request onward, and its X-Correlation-ID."""
+        request_id, onward_id, correlation_id = ids
+        return replace(
+            self.trace,
+            started=started,
+            request_id=request_id,
+            onward_request_id=onward_id,
+            correlation_id=correlation_id,
+        )
+
 
 _OUTCOMES = {4000: "4000", 4001: "4001", 4002: "4002", 4003: "4003"}
 T = TypeVar("T")
@@ -42,6 +68,45 @@ class Accounts:
         trace.seconds = time.perf_counter() - trace.started
         self._metrics.count(trace)
         self._log.write(trace)
+
+    def usual(self, label: str, method: str, message: Message, route: Direct) -> Usual:
+        """Make ready to account for requests like this one."""
+        trace = Trace(
+            method,
+            operation=label,
+            scenario="direct",
+            platform_id=message.platform.id,
+            receiver_platform_id=route.platform.id,
+            sender=message.sender,
+            receiver=message.receiver,
+        )
+        return Usual(trace, self._metrics.tally(label, method, "direct", message.platform.id, route.platform.id))
+
+    def close_usual(
+        self,
+        usual: Usual,
+        status: int,
+        status_code: int,
+        ids: tuple[str, str, str],
+        times: tuple[float, float, float],
+        now: float,
+    ) -> None:
+        """Note, as `close` does, that a request was forwarded and that its answer was passed on.
+
+        `ids` are those of the request, of the request onward, and of all that belongs together; `times` the seconds
+        that it took, those of them that were the hub's own, and those until the head of the receiver's answer; `now`
+        is Unix time.
+        """
+        self._metrics.in_flight -= 1
+        seconds, own_seconds, receiver_seconds = times
+        usual.tally.count(own_seconds, receiver_seconds, now, is_ok=1000 <= status_code < 2000)
+        if not self._log.write_forwarded(usual.form, status, status_code, ids, seconds, receiver_seconds, now):
+            trace = usual.make_trace(ids, 0.0)
+            trace.http_status = trace.receiver_http_status = status
+            trace.status_code = trace.receiver_status_code = status_code
+            trace.outcome = "ok" if 1000 <= status_code < 2000 else "receiver_error"
+            trace.seconds, trace.receiver_seconds = seconds, receiver_seconds
+            self._log.write(trace)
 
     async def answered(self, work: Awaitable[T], ids: MessageIDs, trace: Trace, make: Callable[[Answer], T]) -> T:
         """Give what the work gives, or what is made of the hub's refusal. Raises only CancelledError."""

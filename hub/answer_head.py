@@ -7,75 +7,69 @@ Content-Length, a connection that stays open. Whatever else there is goes throug
 import re
 from typing import NamedTuple
 
+from hub.heads import LENGTH, Heads, Learned
+from routing.headers import RELAYED, relayed_headers
+
 HEAD_MAX = 8000
 """Longest head read here, in bytes."""
 _LINE = re.compile(rb"([A-Za-z0-9!#$%&'*+.^_`|~-]+): ([!-~](?:[ -~]*[!-~])?)")
 _STATUS_LINE = re.compile(rb"HTTP/1\.1 ([2-5][0-9][0-9])(?: [ -~]*)?")
 _NO_BODY = frozenset({204, 205, 304})
-_LENGTH = re.compile(rb"0|[1-9][0-9]{0,14}")
-_FRAMING = frozenset({b"connection", b"content-length", b"keep-alive", b"trailer", b"transfer-encoding", b"upgrade"})
-_UNIQUE = frozenset({b"content-length", b"date", b"x-request-id", b"x-correlation-id"})
-_LINES_MAX, _LINE_MAX = 4096, 256
+_FRAMING = frozenset({"connection", "content-length", "keep-alive", "trailer", "transfer-encoding", "upgrade"})
+_ASKS_FOR_MORE = frozenset({"content-encoding", "link", "location"})
+_RELAYED = frozenset(name.lower() for name in RELAYED)
 
 Field = tuple[bytes, bytes, bytes]
 """A header field: its name in lower case, as it was written, its value."""
 
 
-class _Lines(dict[bytes, Field]):
-    """Header lines that are plain. Nearly all of a platform's lines are always the same. Else raises ValueError."""
-
-    def __missing__(self, line: bytes) -> Field:
-        match = _LINE.fullmatch(line)
-        if match is None:
-            raise ValueError
-        found = match[1].lower(), match[1], match[2]
-        if found[0] not in _UNIQUE and len(line) <= _LINE_MAX:
-            if len(self) >= _LINES_MAX:
-                self.clear()
-            self[line] = found
-        return found
-
-
-_lines = _Lines()
-
-
 class AnswerHead(NamedTuple):
-    """The head of an answer."""
+    """What heads of answers have in common that differ in what means nothing, such as their Date."""
 
     status: int
-    fields: list[Field]
-    length: int
-    """Bytes of the body."""
-    keep_alive: bytes | None
+    keep_alive: str | None
     """What the Keep-Alive field says."""
-    end: int
-    """Where the body begins."""
+    asks_for_more: bool
+    """Whether there is more to it than passing the body on: a coding, or a URL."""
+    relayed: str
+    """The lines of the fields that the requester gets as they are."""
 
 
-def read_answer_head(data: bytes) -> AnswerHead | None:
-    """Read the head with which these bytes begin; None when it is not plainly well-formed, or not complete."""
-    end = data.find(b"\r\n\r\n", 0, HEAD_MAX)
-    if end < 0:
-        return None
-    first, *lines = data[:end].split(b"\r\n")
-    match = _STATUS_LINE.fullmatch(first)
-    if match is None:
-        return None
-    try:
-        fields = [_lines[line] for line in lines]
-    except ValueError:
-        return None
-    status = int(match[1])
-    length = keep_alive = None
-    for key, _, value in fields:
-        if key not in _FRAMING:
-            continue
-        if key == b"content-length" and length is None and _LENGTH.fullmatch(value):
-            length = int(value)
-        elif key == b"keep-alive":
-            keep_alive = value
-        elif key != b"connection" or value.lower() != b"keep-alive":
+def read_fields(data: bytes, end: int) -> list[Field] | None:
+    """Read the fields of a head whose last line ends at `end`; None when they are not plain."""
+    fields = []
+    for line in data[:end].split(b"\r\n")[1:]:
+        match = _LINE.fullmatch(line)
+        if match is None:
             return None
-    if length is None or status in _NO_BODY:
+        fields.append((match[1].lower(), match[1], match[2]))
+    return fields
+
+
+def answer_heads() -> Heads[AnswerHead]:
+    """Make what reads the heads of answers; with each comes its Content-Length."""
+    means = _FRAMING | _ASKS_FOR_MORE | _RELAYED
+    return Heads(_learn, wanted={"content-length": LENGTH}, fixed=means.__contains__, first_varies=False)
+
+
+def _learn(data: bytes, end: int) -> Learned[AnswerHead] | None:
+    status_line = _STATUS_LINE.fullmatch(data[:end].partition(b"\r\n")[0])
+    fields = read_fields(data, end)
+    if end > HEAD_MAX or status_line is None or fields is None or int(status_line[1]) in _NO_BODY:
         return None
-    return AnswerHead(status, fields, length, keep_alive, end + 4)
+    pairs = [(key.decode(), value.decode()) for key, _, value in fields]
+    framing = [pair for pair in pairs if pair[0] in _FRAMING]
+    by_name = dict(framing)
+    if len(by_name) != len(framing) or not by_name.keys() <= {"connection", "content-length", "keep-alive"}:
+        return None
+    if not LENGTH(by_name.get("content-length", "")) or by_name.get("connection", "keep-alive").lower() != "keep-alive":
+        return None
+    relayed = {name: value for name, value in reversed(pairs) if name in _RELAYED}  # of several, the first
+    lines = relayed_headers({name: relayed[name.lower()] for name in RELAYED if name.lower() in relayed})
+    meaning = AnswerHead(
+        int(status_line[1]),
+        by_name.get("keep-alive"),
+        any(name in _ASKS_FOR_MORE for name, _ in pairs),
+        "".join([f"{name}: {value}\r\n" for name, value in lines.items()]),
+    )
+    return Learned(meaning, pairs)

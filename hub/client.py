@@ -239,19 +239,19 @@ class Client:
         `timeout` is in seconds, `hold` in bytes. Whoever is told calls `end` on what is given here, or goes on with
         `async with held.resumed(...)`.
         """
-        key = pool_key[0]
         pool = self._idle.get(pool_key)
         if not pool or self._closed:
             return None
+        key = pool_key[0]
         places = self._places.get(key)
         if places is None:
             places = self._places[key] = Places(self._max_in_flight, self._urgent_share)
         if not places.try_enter(lane):
             return None
-        now = asyncio.get_running_loop().time()
+        now = time.monotonic()
         connection = self._take_idle(pool_key, now)
         if connection is None:
-            self._leave(key, places, lane)
+            places.leave(lane)
             return None
         self.reused += 1
         held = Held(self, pool_key, places, lane, connection, now + timeout)
@@ -311,9 +311,6 @@ class Client:
             raise Saturated
         return places
 
-    def _leave(self, key: Hashable, places: Places, lane: Lane) -> None:
-        places.leave(lane)
-
     # Connections
 
     def _take_idle(self, pool_key: PoolKey, now: float) -> Connection | None:
@@ -332,14 +329,13 @@ class Client:
         if self._closed or seconds <= 0 or not connection.is_reusable:
             connection.abort()
             return
-        loop = asyncio.get_running_loop()
-        connection.expires = loop.time() + seconds
+        connection.expires = time.monotonic() + seconds
         pool = self._idle.get(pool_key)
         if pool is None:
             pool = self._idle[pool_key] = []
         pool.append(connection)
         if self._sweeper is None:
-            self._sweeper = loop.call_later(self._sweep_seconds, self._sweep)
+            self._sweeper = asyncio.get_running_loop().call_later(self._sweep_seconds, self._sweep)
 
     def _sweep(self) -> None:
         """Close the idle connections whose time is over, and look after the answers that nobody awaits.
@@ -347,7 +343,7 @@ class Client:
         One timer for all is cheaper than one for each request.
         """
         loop = asyncio.get_running_loop()
-        now = loop.time()
+        now = time.monotonic()
         for connection in tuple(self._connections):
             connection.look(now)
         for pool_key, pool in tuple(self._idle.items()):
@@ -459,7 +455,7 @@ class Exchange:
             self._connection = await self._exchange(origin, head)
             self._response = Response(self._connection, time.perf_counter() - started)
         except BaseException:
-            self._client._leave(self._key, self._places, self._lane)
+            self._places.leave(self._lane)
             raise
         return self._response
 
@@ -468,7 +464,7 @@ class Exchange:
     ) -> None:
         self._response._connection = None
         self._client._give_back(self._pool_key, self._connection)
-        self._client._leave(self._key, self._places, self._lane)
+        self._places.leave(self._lane)
 
     @property
     def whole(self) -> bytes | None:
@@ -477,7 +473,7 @@ class Exchange:
 
     async def _exchange(self, origin: Origin, head: bytes) -> Connection:
         client, request = self._client, self._request
-        now = asyncio.get_running_loop().time()
+        now = time.monotonic()
         deadline = now + self._timeout
         connection = client._take_idle(self._pool_key, now)
         if connection is not None:
@@ -534,9 +530,10 @@ class Held(Exchange):
 
     def end(self) -> None:
         """Give the connection and the place back; a connection whose answer was not complete is closed."""
-        self._connection.forget()
-        self._client._give_back(self._pool_key, self._connection)
-        self._client._leave(self._key, self._places, self._lane)
+        connection = self._connection
+        connection.forget()
+        self._client._give_back(self._pool_key, connection)
+        self._places.leave(self._lane)
 
     def resumed(self, request: Request) -> Self:
         """Go on with it as if it had been awaited from the beginning: `async with held.resumed(request) as response`.
@@ -563,7 +560,7 @@ class Held(Exchange):
                 raise error
             self._response = Response(connection, connection.head_at - self.started)
         except BaseException:
-            self._client._leave(self._key, self._places, self._lane)
+            self._places.leave(self._lane)
             raise
         return self._response
 

@@ -10,14 +10,17 @@ from functools import lru_cache
 import httptools
 
 from hub.addresses import Origin
-from hub.answer_head import read_answer_head
+from hub.answer_head import AnswerHead, Field, answer_heads, read_fields
+from hub.heads import UNKNOWN
 
 HIGH_WATER = 256 * 1024  # bytes of an answer held before the platform is made to wait
 MAX_INTERIM_ANSWERS = 8  # 1xx answers before the real one
 
 _ADDED_HERE = frozenset({"host", "content-length", "transfer-encoding"})
-_BODY_EXPECTED = frozenset({"POST", "PUT", "PATCH"})
+BODY_EXPECTED = frozenset({"POST", "PUT", "PATCH"})
+"""Methods of requests that say how long their body is even if they have none."""
 _READ_HERE = frozenset({b"content-length", b"transfer-encoding", b"keep-alive"})
+_HEADS = answer_heads()
 _KEEP_ALIVE_TIMEOUT = re.compile(rb"timeout\s*=\s*\"?(\d{1,6})", re.IGNORECASE)
 
 
@@ -99,7 +102,7 @@ def write_head(
         framing = (
             "Transfer-Encoding: chunked\r\n" if content_length is None else f"Content-Length: {content_length}\r\n"
         )
-    elif method in _BODY_EXPECTED:
+    elif method in BODY_EXPECTED:
         framing = "Content-Length: 0\r\n"
     fields = "".join([f"{name}: {value}\r\n" for name, value in headers])
     head = f"{method} {target} HTTP/1.1\r\nHost: {origin.authority}\r\n{fields}{framing}\r\n"
@@ -151,6 +154,10 @@ class Connection(asyncio.Protocol):
         self._deadline = 0.0
         self._is_slow = False
         self._complete = True  # no answer is awaited
+        self._layout = UNKNOWN
+        self._fields: list[Field] = []
+        self._plain_head = b""
+        """The head of the answer, if its fields were not asked for yet."""
         self.expires = 0.0
         """Until when it may stay idle, in the event loop's time."""
         self.lost: asyncio.Future[None] = loop.create_future()
@@ -158,6 +165,7 @@ class Connection(asyncio.Protocol):
         self.peer_keeps_seconds: int | None = None
         """How long the platform says it keeps an idle connection; None when it does not say."""
         self._begin("")
+        self._begin_to_parse()
 
     def __repr__(self) -> str:
         state = "lost" if self.lost.done() else "idle" if self._complete else "reading" if self._has_head else "waiting"
@@ -168,7 +176,7 @@ class Connection(asyncio.Protocol):
     @property
     def is_closing(self) -> bool:
         """Whether the connection has been closed by either side."""
-        return self.lost.done() or self._transport.is_closing()
+        return self._transport.is_closing() or self.lost.done()
 
     @property
     def is_reusable(self) -> bool:
@@ -260,6 +268,14 @@ class Connection(asyncio.Protocol):
             told()
 
     @property
+    def fields(self) -> list[Field]:
+        """The header fields of the answer."""
+        if self._plain_head:
+            self._fields = read_fields(self._plain_head, len(self._plain_head)) or []
+            self._plain_head = b""
+        return self._fields
+
+    @property
     def error(self) -> ClientError | None:
         """Why the exchange has failed, if it has."""
         return self._error
@@ -316,16 +332,22 @@ class Connection(asyncio.Protocol):
 
     def _begin(self, method: str) -> None:
         self._is_head_request = method == "HEAD"
-        self.status = 0
-        self.head_at = 0.0
-        self.fields: list[tuple[bytes, bytes, bytes]] = []
-        self.content_length: int | None = None
-        self._chunked = self._has_head = self._keep_alive = self._sent = self._touched = False
-        self._missing = self._interim = self._overhead = self._field_bytes = self._body_size = 0
+        self.head: AnswerHead | None = None
+        """What a plain head says; None of an answer that the parser reads."""
+        self._has_head = self._keep_alive = self._sent = self._touched = False
+        self._missing = self._body_size = 0
         self._error: ClientError | None = None
-        self._refusal = ""
         if self._chunks:
             self._chunks = []
+
+    def _begin_to_parse(self) -> None:
+        self.status = 0
+        self.head_at = 0.0
+        self._fields = []
+        self.content_length: int | None = None
+        self._chunked = False
+        self._interim = self._overhead = self._field_bytes = 0
+        self._refusal = ""
 
     async def _upload(self, body: AsyncIterator[bytes], content_length: int | None) -> None:
         left = content_length or 0
@@ -403,6 +425,9 @@ class Connection(asyncio.Protocol):
         elif self._told is None or self._touched or not self._take_plain(data):
             self._parse(data)
         if self._has_head:
+            if self._complete and self._told is not None:
+                self._tell()
+                return
             self._wake()
             if self._body_size > HIGH_WATER and not self._reading_paused and not self.is_closing:
                 self._reading_paused = True
@@ -410,20 +435,29 @@ class Connection(asyncio.Protocol):
 
     def _take_plain(self, data: bytes) -> bool:
         """Take an answer's beginning without the parser, if it is plainly well-formed; else nothing has happened."""
-        head = read_answer_head(data)
-        if head is None or head.end > self._max_head:
+        end = data.find(b"\r\n\r\n")
+        if not 0 < end <= self._max_head - 4:
             return False
-        self.status, self.fields, self.content_length = head.status, head.fields, head.length
+        found = _HEADS.read(data, end, self._layout)
+        if found is None:
+            return False
+        self.head, _, (length, _), self._layout = found
+        self.status = self.head.status
+        self._plain_head = data[:end]
         self._touched = self._has_head = self._keep_alive = True
         self.head_at = time.perf_counter()
-        if head.keep_alive is not None:
-            self._read_field(b"keep-alive", head.keep_alive)
-        self._missing = head.length
-        if head.length:
-            self._take_piece(data[head.end :])
-        else:
+        if self.head.keep_alive is not None:
+            self._read_field(b"keep-alive", self.head.keep_alive.encode())
+        self.content_length = self._missing = int(length or "0")
+        if len(data) == end + 4 + self._missing:
             self._complete = True
-            self._keep_alive = len(data) == head.end
+            self._body_size, self._missing = self._missing, 0
+            if self._body_size:
+                self._chunks.append(data[end + 4 :])
+        elif self._missing:
+            self._take_piece(data[end + 4 :])
+        else:  # something follows it
+            self._complete, self._keep_alive = True, False
         return True
 
     def _take_piece(self, data: bytes) -> None:
@@ -438,7 +472,10 @@ class Connection(asyncio.Protocol):
             self._complete = True
 
     def _parse(self, data: bytes) -> None:
-        self._touched = True
+        if not self._touched:
+            self._begin_to_parse()
+            self._plain_head = b""
+            self._touched = True
         self._overhead += len(data)
         try:
             self._parser.feed_data(data)
@@ -502,7 +539,7 @@ class Connection(asyncio.Protocol):
             return  # a trailer: nothing of OCPI is there
         key = name.lower()
         value = value.strip(b" \t")
-        self.fields.append((key, name, value))
+        self._fields.append((key, name, value))
         if key in _READ_HERE:
             self._read_field(key, value)
 
@@ -546,7 +583,7 @@ class Connection(asyncio.Protocol):
         if self._has_head:
             self._complete = True
         else:
-            self.fields, self.content_length, self._chunked = [], None, False  # that was a 1xx answer
+            self._fields, self.content_length, self._chunked = [], None, False  # that was a 1xx answer
 
     def _refuse(self, reason: str) -> None:
         self._refusal = reason

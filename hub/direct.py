@@ -232,13 +232,15 @@ class Relay:
         if is_usable:  # what a proxy in front of it says is no sign of its life
             self._liveness.seen(platform.id)
 
+    def mirrors(self, operation: Operation) -> bool:
+        """Whether `take_in` does anything with requests of this operation."""
+        return operation.mirrors != "no" and self._mirror.keeps(operation.module)
+
     def take_in(self, forward: Forward) -> None:
         """Let the mirror have what the receiver accepted; what is too large to be held is only passed on."""
         message, trace, body = forward.message, forward.trace, forward.pushed
         accepted = trace.status_code is not None and 1000 <= trace.status_code < 2000
-        if message.operation.mirrors == "no" or not accepted or body.stream is not None:
-            return
-        if not self._mirror.keeps(message.operation.module):
+        if not accepted or body.stream is not None or not self.mirrors(message.operation):
             return
         try:
             self._mirror.take_addressed(read_change(message, body.held, datetime.now(UTC), forward.route.receiver))

@@ -190,6 +190,8 @@ def listen(host: str, port: int) -> socket.socket:
     """Open a listening socket. Raises OSError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.create_server((host, port), family=family, backlog=1024, reuse_port=False)
+    # For all its connections: asyncio does so only where it knows that the protocol is TCP, which it is not told here.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     listener.setblocking(False)
     return listener
 

@@ -84,6 +84,12 @@ class Liveness:
             self._returning.add(platform_id)
             self._start(self._bring_back(platform))
 
+    def both_seen(self, platform_id: int, other_id: int) -> None:
+        """Note a sign of life of two platforms that are online by the present table."""
+        self._seen[platform_id] = self._seen[other_id] = time.monotonic()
+        self._unsaved_seen.add(platform_id)
+        self._unsaved_seen.add(other_id)
+
     def suspect(self, platform_id: int) -> None:
         """Note that a platform could not be reached or did not answer: worth a check now."""
         now = time.monotonic()

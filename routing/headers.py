@@ -48,7 +48,8 @@ _NEVER_PASSED_ON = frozenset(
         "Content-Encoding",
     )
 )
-_RELAYED = (TOTAL_COUNT, LIMIT, "Retry-After")
+RELAYED = (TOTAL_COUNT, LIMIT, "Retry-After")
+"""Fields of an answer that the requester gets as they are."""
 
 
 class Received(Protocol):
@@ -124,7 +125,7 @@ def answer_headers(ids: MessageIDs, *, to: PartyID | None = None, sender: PartyI
 
 def relayed_headers(received: Received) -> dict[str, str]:
     """Give those of the receiver's answer that the requester gets as they are (R-117)."""
-    return {name: value for name in _RELAYED if (value := _plain(received.get(name))) is not None}
+    return {name: value for name in RELAYED if (value := _plain(received.get(name))) is not None}
 
 
 def _plain(value: str | None) -> str | None:

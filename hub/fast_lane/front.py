@@ -5,7 +5,6 @@ done, and the bytes can still be handed over. From then on this connection's req
 """
 
 import asyncio
-import contextlib
 import time
 from email.utils import formatdate
 from http import HTTPStatus
@@ -14,17 +13,18 @@ from typing import TYPE_CHECKING
 import structlog
 
 from hub import client as http
+from hub.answer_head import AnswerHead
 from hub.bodies import BOM, Body
 from hub.direct import Forward
 from hub.envelope import Answer
-from hub.fast_lane.plain import Fields, Plain, may_become_plain, read_plain
-from hub.fast_lane.plans import Plan
+from hub.fast_lane.plain import Fields, may_become_plain
+from hub.fast_lane.plans import Asked
+from hub.heads import UNKNOWN
 from hub.ids import new_id
 from hub.listener import has_unread
 from hub.streaming import Given, Waiting, stream
 from hub.trace import Trace
 from routing.answers import is_json, judge, read_status_code
-from routing.headers import relayed_headers
 from routing.message import Message, MessageIDs
 from routing.resolve import Direct, join
 
@@ -35,33 +35,33 @@ log = structlog.get_logger()
 
 WAITING_MAX = 64 * 1024
 """Bytes taken in while a request is being answered; then the requester waits."""
+JOINED_MAX = 16 * 1024
+"""Longest body, in bytes, that is written in one piece with its head."""
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
-_ODD = frozenset({b"content-encoding", b"link", b"location"})
-"""Header fields of an answer that ask for more than passing it on."""
-_RELAYED = frozenset({b"x-total-count", b"x-limit", b"retry-after"})
 
 
 class Front(asyncio.Protocol):
     """A connection in the fast lane."""
 
     __slots__ = (
+        "_asked",
+        "_began",
         "_body",
         "_chunks",
         "_drained",
+        "_head_at",
         "_held",
+        "_ids",
         "_is_busy",
         "_is_chunked",
         "_is_last",
         "_is_paused",
         "_is_reading_paused",
         "_lane",
+        "_layout",
         "_missing",
-        "_plain",
-        "_plan",
-        "_query",
+        "_passed_on",
         "_since",
-        "_started",
-        "_tail",
         "_task",
         "_trace",
         "_transport",
@@ -80,13 +80,21 @@ class Front(asyncio.Protocol):
         self._drained: asyncio.Future[None] | None = None
         self._held: http.Held | None = None
         self._task: asyncio.Task[None] | None = None
+        self._layout = UNKNOWN
+        """Of the latest head."""
         self._since = lane.loop.time()
         """When it was answered last, or the first byte of a request came."""
-        self._started = 0.0
-        self._plan: Plan
-        self._plain: Plain
-        self._trace: Trace
-        self._tail = self._query = ""
+        self._head_at = 0.0
+        """When the head of a request was there whose body was not; 0 otherwise."""
+        self._began = 0.0
+        """When the request was whole."""
+        self._asked: Asked
+        self._ids = ("", "", "")
+        """X-Request-ID, that of the request onward, X-Correlation-ID."""
+        self._passed_on: dict[str, str] = {}
+        """Header fields that are passed on and change from request to request."""
+        self._trace: Trace | None = None
+        """Of a request that has become more than usual."""
         self._body = b""
 
     # Called by the event loop
@@ -105,8 +113,10 @@ class Front(asyncio.Protocol):
                 chunks, self._chunks = self._chunks, None
                 self._read(b"".join(chunks), chunks)
         elif self._waiting:
-            data, self._waiting = self._waiting + data, b""
+            data, self._waiting, since = self._waiting + data, b"", self._since
             self._read(data)
+            if self._waiting:
+                self._since = since  # a byte more does not begin the time anew
         else:
             self._read(data)
 
@@ -121,14 +131,13 @@ class Front(asyncio.Protocol):
             self._drained.set_result(None)
         if not self._is_busy:
             self._lane.fronts.discard(self)
-        elif self._plain.method == "GET":  # R-123: only a GET ends with its requester
+        elif self._asked[0].operation.method == "GET":  # R-123: only a GET ends with its requester
             if self._task is not None:
                 self._task.cancel()
             elif self._held is not None:
                 self._held.end()  # closes it, since its answer is not complete
                 self._held = None
-                self._trace.outcome, self._trace.http_status = "left", 499
-                self._close()
+                self._end_with("left", 499)
 
     def pause_writing(self) -> None:
         self._is_paused = True
@@ -182,33 +191,45 @@ class Front(asyncio.Protocol):
             else:
                 self._hand_over(pieces or [data])
             return
-        plain = read_plain(data, end)
-        found = None if plain is None else self._lane.plans.find(plain)
-        if plain is None or found is None:
+        lane = self._lane
+        read = lane.heads.read(data, end, self._layout)
+        if read is None:
             self._hand_over(pieces or [data])
             return
-        plan, self._tail, self._query = found
-        wanted, length = plan.operation.body, plain.length
-        missing = end + 4 + length - len(data)
-        if (
-            missing < 0
-            or length > self._lane.settings.held_body
-            or (length if wanted == "none" else not length and wanted == "required")
-        ):
+        head, request_line, values, self._layout = read
+        asked = lane.plans.find(head, request_line)
+        if asked is None:
             self._hand_over(pieces or [data])
             return
-        if missing:
-            self._chunks, self._missing = [data], missing
-            self._since, self._started = self._lane.loop.time(), time.perf_counter()
-            return
-        body = b""
-        if length:
-            body = data[end + 4 :].removeprefix(BOM)
+        request_id, correlation_id, length = values[:3]
+        size = int(length) if length else 0
+        body = data[end + 4 :]
+        if size != len(body) or size:
+            wanted = asked[0].operation.body
+            missing = size - len(body)
+            if missing < 0 or size > lane.settings.held_body or wanted == "none":
+                self._hand_over(pieces or [data])
+                return
+            if missing:
+                self._chunks, self._missing = [data], missing
+                self._since, self._head_at = lane.loop.time(), time.perf_counter()
+                return
+            body = body.removeprefix(BOM)
             if not is_json(body):
                 self._hand_over(pieces or [data])
                 return
-        self._plan, self._plain, self._body = plan, plain, body
-        self._forward(plan, plain, body)
+        elif asked[0].operation.body == "required":
+            self._hand_over(pieces or [data])
+            return
+        self._asked, self._body = asked, body
+        passed_on = values[3:-1]
+        if passed_on != lane.nothing_passed_on or self._passed_on:
+            each = zip(lane.passed_on, passed_on, strict=True)
+            self._passed_on = {name: value for name, value in each if value is not None}
+        if request_id is None or correlation_id is None:
+            fresh = new_id()
+            request_id, correlation_id = request_id or fresh, correlation_id or fresh
+        self._forward(asked, request_id, correlation_id, body)
 
     def _hand_over(self, pieces: list[bytes]) -> asyncio.Protocol:
         """Let aiohttp serve the rest of this connection, with the bytes that have come, in the pieces they came in.
@@ -226,120 +247,120 @@ class Front(asyncio.Protocol):
             handler.data_received(piece)
         return handler
 
-    def _forward(self, plan: Plan, plain: Plain, body: bytes) -> None:
-        lane = self._lane
+    def _forward(self, asked: Asked, request_id: str, correlation_id: str, body: bytes) -> None:
+        lane, (plan, path, query) = self._lane, asked
         self._is_busy = True
+        self._trace = None
         lane.accounts.open()
-        fields = plain.fields
         onward_id = new_id()
-        request_id, correlation_id = fields.get("x-request-id"), fields.get("x-correlation-id")
-        if request_id is None or correlation_id is None:
-            fresh = new_id()
-            request_id, correlation_id = request_id or fresh, correlation_id or fresh
-        self._trace = trace = Trace(
-            plain.method,
-            operation=plan.label,
-            scenario="direct",
-            platform_id=plan.platform.id,
-            receiver_platform_id=plan.route.platform.id,
-            sender=plan.sender,
-            receiver=plan.receiver,
-            request_id=request_id,
-            correlation_id=correlation_id,
-            onward_request_id=onward_id,
-        )
-        if self._started:
-            trace.waited_seconds = trace.started - self._started
-            trace.started, self._started = self._started, 0.0
-        lane.liveness.seen(plan.platform.id)
+        self._ids = request_id, onward_id, correlation_id
+        self._began = time.perf_counter()
         if not lane.client_infos.is_new(plan.sender):
-            with contextlib.suppress(ValueError):  # what cannot be put on the wire is refused as on the ordinary road
-                self._held = lane.client.try_send(
-                    plan.pool_key,
-                    plain.method,
-                    plan.onward(fields, self._tail, self._query, onward_id, correlation_id, body, lane.more),
-                    lane=plan.lane,
-                    timeout=lane.relay.timeout(plan.operation),
-                    hold=lane.settings.held_body,
-                    told=self._on_answer,
-                )
+            passed_on = ""
+            if self._passed_on:
+                passed_on = "".join([f"{name}: {value}\r\n" for name, value in self._passed_on.items()])
+            self._held = lane.client.try_send(
+                plan.pool_key,
+                plan.operation.method,
+                plan.onward(path, query, onward_id, correlation_id, passed_on, body),
+                lane=plan.lane,
+                timeout=plan.timeout,
+                hold=lane.settings.held_body,
+                told=self._on_answer,
+            )
         if self._held is None:
             self._start()
+
+    def _make_trace(self) -> Trace:
+        """Take note of what becomes of the request by itself: it is more than usual."""
+        trace = self._trace
+        if trace is None:
+            began = self._head_at or self._began
+            trace = self._trace = self._asked[0].usual.make_trace(self._ids, began)
+            trace.waited_seconds = self._began - began
+        return trace
+
+    def _end_with(self, outcome: str, http_status: int) -> None:
+        trace = self._make_trace()
+        trace.outcome, trace.http_status = outcome, http_status
+        self._close()
 
     # Its answer
 
     def _on_answer(self) -> None:
-        try:
-            self._answer()
-        except Exception:
-            log.exception("a request failed in the hub", action="failed", correlation_id=self._trace.correlation_id)
-            if self._held is not None:
-                self._held.end()
-                self._held = None
-            self._trace.outcome, self._trace.http_status = "hub_error", 500
-            self.abort()
-            self._close()
-
-    def _answer(self) -> None:
         """Give the answer on if there is nothing more to it; else go on as the ordinary road does."""
-        held = self._held
-        assert held is not None
-        answer = held.connection
-        body = answer.whole
-        if body is None:
-            self._start()
-            return
-        relayed = False
-        for key, _, _ in answer.fields:
-            if key in _ODD:
+        told_at = time.perf_counter()
+        try:
+            held = self._held
+            assert held is not None
+            answer = held.connection
+            head, body = answer.head, answer.whole
+            if head is None or body is None or head.asks_for_more:
                 self._start()
                 return
-            if key in _RELAYED:
-                relayed = True
-        body = body.removeprefix(BOM)
-        status = answer.status
-        status_code = read_status_code(body)
-        if judge(status, is_envelope=status_code is not None) is not None:
-            self._start()
-            return
-        trace, plan, lane = self._trace, self._plan, self._lane
-        trace.receiver_seconds = answer.head_at - held.started
-        trace.waited_seconds += time.perf_counter() - held.started
-        trace.receiver_http_status = trace.http_status = status
-        trace.receiver_status_code = trace.status_code = status_code
-        more = ""
-        if relayed:
-            more = "".join(
-                [f"{name}: {value}\r\n" for name, value in relayed_headers(http.Headers(answer.fields)).items()]
-            )
-        self._held = None
-        held.end()
-        lane.relay.note(plan.route.platform, is_usable=True)
-        if plan.operation.mirrors != "no":
-            lane.relay.take_in(self._make_forward())
-        transport = self._transport
-        if transport is not None:
-            head = (
-                f"HTTP/1.1 {status} {_REASONS.get(status, '')}\r\n{plan.answer_before}{trace.request_id}"
-                f"{plan.answer_between}{trace.correlation_id}{plan.answer_after}{more}"
-                f"Content-Length: {len(body)}\r\n{self._end()}"
-            ).encode("ascii")
-            if len(body) < 16384:
-                transport.write(head + body)
+            if body.startswith(BOM):
+                body = body.removeprefix(BOM)
+            status, status_code = head.status, read_status_code(body)
+            if status_code is None or (status != 200 and judge(status, is_envelope=True) is not None):
+                self._start()
+                return
+            self._held = None
+            held.end()
+            now = time.time()
+            self._pass_on(head, body, now)
+            lane, plan = self._lane, self._asked[0]
+            if plan.are_online:
+                lane.liveness.both_seen(plan.platform.id, plan.route.platform.id)
             else:
-                transport.writelines((head, body))
-        self._close()
+                lane.liveness.seen(plan.platform.id)
+                lane.liveness.seen(plan.route.platform.id)
+            if plan.is_mirrored:
+                self._make_trace().status_code = status_code
+                lane.relay.take_in(self._make_forward())
+            done_at, began = time.perf_counter(), self._head_at or self._began
+            own_seconds = held.started - self._began + done_at - told_at
+            times = done_at - began, own_seconds, answer.head_at - held.started
+            lane.accounts.close_usual(plan.usual, status, status_code, self._ids, times, now)
+            self._go_on_or_end()
+        except Exception:
+            self._give_up()
 
-    def _end(self) -> str:
+    def _pass_on(self, head: AnswerHead, body: bytes, now: float) -> None:
+        transport = self._transport
+        if transport is None:
+            return
+        plan, (request_id, _, correlation_id), status = self._asked[0], self._ids, head.status
+        answer_head = (
+            f"HTTP/1.1 {status} {_REASONS.get(status, '')}\r\n{plan.answer_before}{request_id}"
+            f"{plan.answer_between}{correlation_id}{plan.answer_after}{head.relayed}"
+            f"Content-Length: {len(body)}\r\n{self._end(now)}"
+        ).encode("ascii")
+        if len(body) < JOINED_MAX:
+            transport.write(answer_head + body)
+        else:
+            transport.writelines((answer_head, body))
+
+    def _give_up(self) -> None:
+        log.exception("a request failed in the hub", action="failed", correlation_id=self._ids[2])
+        if self._held is not None:
+            self._held.end()
+            self._held = None
+        self.abort()
+        self._end_with("hub_error", 500)
+
+    def _end(self, now: float) -> str:
         self._is_last = self._lane.is_draining
         close = "Connection: close\r\n" if self._is_last else ""
-        return f"Date: {_date()}\r\n{close}\r\n"
+        return f"Date: {_date(now)}\r\n{close}\r\n"
 
     def _close(self) -> None:
         """Account for the request, and go on with what has come since."""
-        self._is_busy, self._task = False, None
+        self._lane.accounts.close(self._make_trace())
+        self._go_on_or_end()
+
+    def _go_on_or_end(self) -> None:
+        self._is_busy, self._task, self._head_at = False, None, 0.0
         self._since = self._lane.loop.time()
-        self._lane.accounts.close(self._trace)
         if self._transport is None:
             self._lane.fronts.discard(self)
         elif self._is_last:
@@ -358,10 +379,10 @@ class Front(asyncio.Protocol):
     # What needs more than that: as on the ordinary road, in a task
 
     def _make_forward(self) -> Forward:
-        plan, plain, trace = self._plan, self._plain, self._trace
+        (plan, path, query), trace = self._asked, self._make_trace()
         message = Message(
             operation=plan.operation,
-            target=plan.target(self._tail, self._query),
+            target=plan.target(path, query),
             platform=plan.platform,
             sender=plan.sender,
             receiver=plan.receiver,
@@ -369,17 +390,19 @@ class Front(asyncio.Protocol):
         )
         route = Direct(
             plan.route.platform,
-            join(plan.endpoint, self._tail, self._query),
+            join(plan.endpoint, path[1:], query),
             plan.route.receiver,
             plan.route.sender,
         )
-        return Forward(message, route, Body(self._body), Fields(plain.fields), trace)
+        fields = plan.head.fields | {name.lower(): value for name, value in self._passed_on.items()}
+        return Forward(message, route, Body(self._body), Fields(fields), trace)
 
     def _start(self) -> None:
+        self._lane.liveness.seen(self._asked[0].platform.id)
         self._task = self._lane.loop.create_task(self._carry())
 
     async def _carry(self) -> None:
-        trace = self._trace
+        trace = self._make_trace()
         ids = MessageIDs(trace.request_id, trace.correlation_id)
         try:
             refused = await self._lane.accounts.answered(self._relay(), ids, trace, lambda answer: answer)
@@ -397,12 +420,13 @@ class Front(asyncio.Protocol):
         return None
 
     async def _give(self, given: Given) -> None:
-        self._trace.http_status = given.status
+        trace = self._make_trace()
+        trace.http_status = given.status
         if given.rest is None:
             self._write(given)
         else:
-            with Waiting(self._trace):
-                await stream(self, given, given.rest, self._trace, self._lane.settings.idle_timeout)
+            with Waiting(trace):
+                await stream(self, given, given.rest, trace, self._lane.settings.idle_timeout)
 
     def _write(self, given: Given) -> None:
         if self._transport is not None:
@@ -410,7 +434,8 @@ class Front(asyncio.Protocol):
 
     def _head(self, given: Given, framing: str) -> bytes:
         fields = "".join([f"{name}: {value}\r\n" for name, value in given.fields.items()])
-        return f"HTTP/1.1 {given.status} {_REASONS.get(given.status, '')}\r\n{fields}{framing}{self._end()}".encode()
+        end = self._end(time.time())
+        return f"HTTP/1.1 {given.status} {_REASONS.get(given.status, '')}\r\n{fields}{framing}{end}".encode()
 
     # As a Sink of a long answer
 
@@ -451,10 +476,10 @@ _second = 0
 _shown = ""
 
 
-def _date() -> str:
+def _date(now: float) -> str:
     """Give the Date of an answer; made once a second."""
     global _second, _shown
-    now = int(time.time())
-    if now != _second:
-        _second, _shown = now, formatdate(now, usegmt=True)
+    second = int(now)
+    if second != _second:
+        _second, _shown = second, formatdate(second, usegmt=True)
     return _shown

@@ -11,7 +11,7 @@ from hub.client import Client
 from hub.client_info import ClientInfos
 from hub.direct import Relay
 from hub.fast_lane.front import Front
-from hub.fast_lane.plans import More, Plans
+from hub.fast_lane.plans import Plans
 from hub.live_table import LiveTable
 from hub.liveness import Liveness
 
@@ -45,13 +45,14 @@ class FastLane:
         """Makes what serves the rest of a connection."""
         self.plans = Plans(
             live,
-            accounts.hub,
+            relay,
+            accounts,
             OperationIndex(settings.custom_modules),
             broadcasts_open=settings.broadcast_without_receiver,
         )
-        further = relay.further_headers
-        names = frozenset(name.lower() for name in further)
-        self.more = More(further, names | {"traceparent", "tracestate"})
+        self.heads = self.plans.heads
+        self.passed_on = self.plans.passed_on
+        self.nothing_passed_on: list[str | None] = [None] * len(self.passed_on)
         self.is_draining = False
         self.fronts: set[Front] = set()
         self.loop = asyncio.get_running_loop()

@@ -1,12 +1,17 @@
 """Requests that are plainly well-formed: whatever could be read in two ways is none.
 
 A strict part of RFC 9112 in which every parser agrees: one request line, each header once, values of printable ASCII,
-no folding, a Content-Length or no body. Pure: no I/O, no state but the lines seen lately.
+no folding, a Content-Length or no body. Pure: no I/O, no state but the lines and heads seen lately.
 """
 
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+from hub.heads import LENGTH, VALUE, WORD, Check, Heads, Learned
+
+if TYPE_CHECKING:
+    from hub.fast_lane.plans import Plan
 
 HEAD_MAX = 8000
 """Longest head read here, in bytes: shorter than what aiohttp takes for one line of it."""
@@ -36,9 +41,22 @@ _WRONG_ALREADY = re.compile(
     re.IGNORECASE,
 )
 """What makes a parser refuse a head, or read it otherwise, before it is complete."""
-_LENGTH = re.compile(r"0|[1-9][0-9]{0,8}")
 _UNIQUE = frozenset({"x-request-id", "x-correlation-id", "traceparent", "tracestate", "content-length"})
 _LINES_MAX, _LINE_MAX = 4096, 256
+_MEANT = frozenset(
+    {
+        "accept",
+        "accept-encoding",
+        "authorization",
+        "connection",
+        "content-type",
+        "ocpi-from-country-code",
+        "ocpi-from-party-id",
+        "ocpi-to-country-code",
+        "ocpi-to-party-id",
+    }
+)
+"""Header fields by which the hub goes, but for those that are other in each request."""
 
 
 class _Lines(dict[str, tuple[str, str]]):
@@ -74,6 +92,18 @@ class Plain(NamedTuple):
     """Bytes of the body."""
 
 
+class Head:
+    """What requests have in common whose heads differ in the target and in what changes from request to request."""
+
+    __slots__ = ("fields", "plans")
+
+    def __init__(self, fields: dict[str, str]) -> None:
+        self.fields = fields
+        """Header fields by their names in lower case."""
+        self.plans: dict[tuple[str, int], Plan | dict[tuple[str, str], Plan]] = {}
+        """What is done with them: see Plans."""
+
+
 class Fields:
     """Header fields of a plain head, as routing/ reads them: in any case of letters."""
 
@@ -90,6 +120,25 @@ class Fields:
         """Give every value: one at most."""
         value = self._fields.get(name.lower())
         return default if value is None else (value,)
+
+
+def request_heads(passed_on: Sequence[str]) -> Heads[Head]:
+    """Make what reads the heads of requests.
+
+    With each come the values of X-Request-ID, X-Correlation-ID and Content-Length, and of these fields, which are
+    passed on and change from request to request.
+    """
+    wanted: dict[str, Check] = {"x-request-id": WORD, "x-correlation-id": WORD, "content-length": LENGTH}
+    wanted |= {name.lower(): VALUE for name in passed_on}
+
+    def learn(data: bytes, end: int) -> Learned[Head] | None:
+        plain = read_plain(data, end)
+        if plain is None:
+            return None
+        common = {name: value for name, value in plain.fields.items() if name not in wanted}
+        return Learned(Head(common), tuple(plain.fields.items()))
+
+    return Heads(learn, wanted=wanted, fixed=_MEANT.__contains__, first_varies=True)
 
 
 def read_plain(data: bytes, end: int) -> Plain | None:
@@ -114,7 +163,7 @@ def read_plain(data: bytes, end: int) -> Plain | None:
     length = fields.get("content-length")
     if length is None:
         return Plain(match[1], match[2], fields, 0)
-    return Plain(match[1], match[2], fields, int(length)) if _LENGTH.fullmatch(length) else None
+    return Plain(match[1], match[2], fields, int(length)) if LENGTH(length) else None
 
 
 def may_become_plain(data: bytes) -> bool:

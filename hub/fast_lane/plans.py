@@ -1,58 +1,63 @@
 """For whom a plain request is and what goes to them: decided by routing/, remembered while the table stays."""
 
+import re
 from typing import NamedTuple
 
 from config.ocpi import OCPIError, PartyID
 from config.operations import INTERFACES, Operation, OperationIndex
-from hub.addresses import split_url
+from hub.accounts import Accounts, Usual
+from hub.addresses import Origin, split_url
 from hub.client import Lane, PoolKey
-from hub.connection import write_head
-from hub.fast_lane.plain import Fields, Plain
+from hub.connection import BODY_EXPECTED, write_head
+from hub.direct import Relay
+from hub.fast_lane.plain import Fields, Head, request_heads
 from hub.live_table import LiveTable, Presented
 from routing.headers import answer_headers, onward_headers
 from routing.links import ALIAS_PARAMETER
 from routing.message import Message, MessageIDs, Target, read_message, read_target
 from routing.resolve import Direct, Route, join, resolve
 
-PLANS_MAX = 20_000
-"""How many plans are remembered."""
-HEADS_MAX = 16
-"""How many heads one plan remembers: each client has its own Accept and Content-Type."""
+PLANS_MAX = 1024
+"""How many plans one head remembers."""
 _TARGET, _REQUEST_ID, _CORRELATION_ID = "\1", "\2", "\3"
 """Stand-ins in a head, which no value of a plain request can contain."""
+_SEGMENTS = r"(?:/[A-Za-z0-9._~:@!$&'()*+,;=%-]+)*"
+_REQUEST_LINE = re.compile(
+    rf"((?:GET|PUT|POST|PATCH|DELETE) /ocpi/[0-9.]+/[a-z]+/[A-Za-z0-9_-]+)(/(?=[? ])|{_SEGMENTS})"
+    r"(?:\?([A-Za-z0-9/._~:@!$&'()*+,;=%?-]*))? HTTP/1\.1"
+).fullmatch
+"""Method and module, segments below the module, query."""
 
 
 class Shape(NamedTuple):
     """The one operation of a method and a number of segments."""
 
     operation: Operation
-    label: str
-    has_owner: bool
     words: tuple[tuple[int, str], ...]
     """Segments that are literal, and where."""
 
 
-class More(NamedTuple):
-    """Header fields that are passed on and differ from request to request."""
-
-    further: tuple[str, ...]
-    """Those that the settings name."""
-    folded: frozenset[str]
-    """All of them, in lower case."""
+Asked = tuple["Plan", str, str]
+"""What is done with a request, and path and query below the endpoint of the receiver."""
 
 
 class Plan:
-    """What is the same for every request of one sender to one receiver with one operation."""
+    """What is the same for every request with one head and one operation."""
 
     __slots__ = (
         "_base",
         "_below",
-        "_heads",
+        "_empty_body",
+        "_pieces",
+        "_pieces_with_body",
         "_version",
         "answer_after",
         "answer_before",
         "answer_between",
+        "are_online",
         "endpoint",
+        "head",
+        "is_mirrored",
         "label",
         "lane",
         "operation",
@@ -62,76 +67,88 @@ class Plan:
         "receiver",
         "route",
         "sender",
+        "timeout",
+        "usual",
+        "words",
     )
 
-    def __init__(self, presented: Presented, message: Message, route: Direct, endpoint: str) -> None:
+    def __init__(
+        self,
+        head: Head,
+        shape: Shape,
+        presented: Presented,
+        message: Message,
+        route: Direct,
+        usual: Usual,
+    ) -> None:
         assert message.receiver is not None
+        self.head = head
+        self.words = shape.words
         self.presented = presented
         self.platform = message.platform
-        self.operation = message.operation
-        self.label = message.operation.label
+        self.operation = operation = message.operation
+        self.label = operation.label
         self.sender: PartyID = message.sender
         self.receiver: PartyID = message.receiver
         self._version = message.target.version
         self.route = route
-        self.endpoint = endpoint
+        self.endpoint = endpoint = route.platform.endpoints[(operation.module, operation.interface)]
         origin, base = split_url(endpoint)
         self._base = base
-        self._below = join(base, "x", "")[:-1]
+        self._below = join(base, "x", "")[:-2]  # with the slash before each path taken away
         self.pool_key: PoolKey = (route.platform.id, origin.scheme, origin.host, origin.port)
-        self.lane: Lane = "urgent" if message.operation.urgent else "ordinary"
-        self._heads: dict[tuple[str | None, str | None, bool], tuple[str, str, str, str]] = {}
+        self.lane: Lane = "urgent" if operation.urgent else "ordinary"
+        self.timeout = 0.0
+        """Seconds for the head of the receiver's answer."""
+        self.are_online = message.platform.is_online and route.platform.is_online
+        """Whether both platforms are, so that a sign of life changes nothing."""
+        self.is_mirrored = False
+        """Whether the mirror is given what the receiver accepts."""
+        self.usual = usual
+        """Where they are counted and how they are logged."""
+        self._pieces = self._make_pieces(origin, has_body=False)
+        self._pieces_with_body = self._make_pieces(origin, has_body=True)
+        self._empty_body = "Content-Length: 0\r\n" if operation.method in BODY_EXPECTED else ""
         fields = answer_headers(MessageIDs(_REQUEST_ID, _CORRELATION_ID), to=message.sender, sender=message.receiver)
         text = "".join([f"{name}: {value}\r\n" for name, value in fields.items()])
         self.answer_before, self.answer_between, self.answer_after = _cut(text, _REQUEST_ID, _CORRELATION_ID)
 
-    def onward(
-        self,
-        fields: dict[str, str],
-        path: str,
-        query: str,
-        request_id: str,
-        correlation_id: str,
-        body: bytes,
-        more: "More",
-    ) -> bytes:
-        """Give the whole request to the receiver; `path` and `query` are those below the endpoint."""
-        key = (fields.get("accept"), fields.get("content-type"), bool(body))
-        pieces = self._heads.get(key)
-        is_common = more.folded.isdisjoint(fields)
-        if pieces is None or not is_common:
-            pieces = self._pieces(fields, bool(body), more)
-            if is_common and len(self._heads) < HEADS_MAX:
-                self._heads[key] = pieces
-        before, between, after, end = pieces
-        target = f"{self._below}{path}" if path and not query else join(self._base, path, query)
-        head = f"{before}{target}{between}{request_id}{after}{correlation_id}{end}"
+    def onward(self, path: str, query: str, request_id: str, correlation_id: str, passed_on: str, body: bytes) -> bytes:
+        """Give the whole request to the receiver.
+
+        `path` and `query` are those below the endpoint, `passed_on` are lines of further header fields.
+        """
+        target = join(self._base, path[1:], query) if query or not path else self._below + path
         if body:
-            return b"".join((f"{head}{len(body)}\r\n\r\n".encode("ascii"), body))
+            before, between, after, end = self._pieces_with_body
+            head = (
+                f"{before}{target}{between}{request_id}{after}{correlation_id}{end}{passed_on}"
+                f"Content-Length: {len(body)}\r\n\r\n"
+            )
+            return head.encode("ascii") + body
+        before, between, after, end = self._pieces
+        head = f"{before}{target}{between}{request_id}{after}{correlation_id}{end}{passed_on}{self._empty_body}\r\n"
         return head.encode("ascii")
 
     def target(self, path: str, query: str) -> Target:
         """Give what `read_target` reads from the URL of such a request."""
-        return Target(self._version, self.operation.interface, self.operation.module, path, query)
+        return Target(self._version, self.operation.interface, self.operation.module, path[1:], query)
 
-    def _pieces(self, fields: dict[str, str], has_body: bool, more: "More") -> tuple[str, str, str, str]:
+    def _make_pieces(self, origin: Origin, *, has_body: bool) -> tuple[str, ...]:
         """Give the head in pieces, between which go the target, the X-Request-ID and the X-Correlation-ID."""
         platform = self.route.platform
         assert platform.authorization is not None
         pairs = onward_headers(
-            Fields(fields),
+            Fields(self.head.fields),
             authorization=platform.authorization,
             sender=self.route.sender,
             receiver=self.route.receiver,
             ids=MessageIDs(_REQUEST_ID, _CORRELATION_ID),
             has_body=has_body,
-            further=more.further,
         )
-        origin, _ = split_url(self.endpoint)
-        method = self.operation.method
-        text = write_head(method, origin, _TARGET, pairs, b"" if has_body else None, None).decode("ascii")
-        before, between, after, end = _cut(text, _TARGET, _REQUEST_ID, _CORRELATION_ID)
-        return before, between, after, end.removesuffix("0\r\n\r\n") if has_body else end
+        text = write_head("GET", origin, _TARGET, pairs, None, None).decode("ascii")  # as a GET: without framing
+        text = self.operation.method + text.removeprefix("GET").removesuffix("\r\n")
+        return _cut(text, _TARGET, _REQUEST_ID, _CORRELATION_ID)
 
 
 def _cut(text: str, *marks: str) -> tuple[str, ...]:
@@ -145,88 +162,100 @@ def _cut(text: str, *marks: str) -> tuple[str, ...]:
 class Plans:
     """The plans of the current routing table."""
 
-    def __init__(self, live: LiveTable, hub: PartyID, operations: OperationIndex, *, broadcasts_open: bool) -> None:
+    def __init__(
+        self,
+        live: LiveTable,
+        relay: Relay,
+        accounts: Accounts,
+        operations: OperationIndex,
+        *,
+        broadcasts_open: bool,
+    ) -> None:
+        self.passed_on = ("traceparent", "tracestate", *relay.further_headers)
+        """Header fields that are passed on and change from request to request."""
+        self.heads = request_heads(self.passed_on)
         self._live = live
-        self._hub = hub
+        self._relay = relay
+        self._accounts = accounts
         self._broadcasts_open = broadcasts_open
         self._shapes = _make_shapes(operations)
         self._table = live.table
-        self._plans: dict[tuple[str, ...], Plan] = {}
 
-    def find(self, plain: Plain) -> tuple[Plan, str, str] | None:
-        """Give the plan of a request, and path and query below its endpoint; None when it is for the ordinary road."""
-        path, _, query = plain.target.partition("?")
-        parts = path.split("/", 5)
-        if len(parts) < 5 or parts[1] != "ocpi":
+    def find(self, head: Head, request_line: str) -> Asked | None:
+        """Give what a request asks for; None when it is for the ordinary road."""
+        if self._table is not self._live.table:
+            self.heads.clear()
+            self._table = self._live.table
+            head.plans.clear()  # it was found before
+        match = _REQUEST_LINE(request_line)
+        if match is None:
             return None
-        tail = parts[5] if len(parts) == 6 else ""
-        segments = tail.split("/") if tail else []
-        method = plain.method
-        shape = self._shapes.get((parts[2], parts[3], parts[4], method, len(segments)))
-        if shape is None or "" in segments:
+        start, path, query = match.groups("")
+        if path == "/":
+            path = ""
+        if ("." in path or "%" in path) and not _stays_below(request_line):
+            return None
+        key = (start, path.count("/"))
+        found = head.plans.get(key)
+        if isinstance(found, dict):
+            owner = path.split("/", 3)
+            found = found.get((owner[1], owner[2]))
+        plan = found or self._make(head, key, path)
+        if plan is None or (query and plan.operation.paged and ALIAS_PARAMETER in query):
+            return None
+        if plan.words:
+            segments = path.split("/")
+            if any(segments[place] != word for place, word in plan.words):
+                return None
+        return plan, path, query
+
+    def _make(self, head: Head, key: tuple[str, int], path: str) -> Plan | None:
+        start, depth = key
+        method, _, url = start.partition(" ")
+        _, _, version, role, module = url.split("/")
+        shape = self._shapes.get((version, role, module, method, depth))
+        presented = self._live.recognise(head.fields.get("authorization"))
+        table = self._table
+        if (
+            shape is None
+            or presented is None
+            or not presented.access.is_registered
+            or presented.access.platform.id in table.replaced
+        ):
             return None
         operation = shape.operation
-        if ("." in tail or "%" in tail) and not _stays_below(plain.target):
-            return None
-        for place, word in shape.words:
-            if segments[place] != word:
-                return None
-        if operation.paged and ALIAS_PARAMETER in query:
-            return None
-        fields = plain.fields
-        get = fields.get
-        authorization = get("authorization")
-        if authorization is None:
-            return None
-        key = (
-            authorization,
-            get("ocpi-from-country-code", ""),
-            get("ocpi-from-party-id", ""),
-            get("ocpi-to-country-code", ""),
-            get("ocpi-to-party-id", ""),
-            parts[2],
-            shape.label,
-            segments[0] if shape.has_owner else "",
-            segments[1] if shape.has_owner else "",
-        )
-        if self._table is not self._live.table:
-            self._plans.clear()
-            self._table = self._live.table
-        plan = self._plans.get(key)
-        if plan is None:
-            plan = self._make(key, plain, operation)
-            if plan is None:
-                return None
-        return plan, tail, query
-
-    def _make(self, key: tuple[str, ...], plain: Plain, operation: Operation) -> Plan | None:
-        presented = self._live.recognise(key[0])
-        table = self._table
-        if presented is None or not presented.access.is_registered or presented.access.platform.id in table.replaced:
-            return None
         try:
-            target = read_target(plain.target)
             message = read_message(
-                operation, target, Fields(plain.fields), presented.access.platform, MessageIDs("", "")
+                operation,
+                read_target(url + path),
+                Fields(head.fields),
+                presented.access.platform,
+                MessageIDs("", ""),
             )
-            route: Route = resolve(message, table, self._hub, broadcasts_open=self._broadcasts_open)
-            if not isinstance(route, Direct) or route.platform.authorization is None:
+            route: Route = resolve(message, table, self._accounts.hub, broadcasts_open=self._broadcasts_open)
+            if not isinstance(route, Direct) or route.platform.authorization is None or "?" in route.url:
                 return None
-            endpoint = route.platform.endpoints[(operation.module, operation.interface)]
-            if "?" in endpoint:
-                return None
-            plan = Plan(presented, message, route, endpoint)
+            usual = self._accounts.usual(operation.label, method, message, route)
+            plan = Plan(head, shape, presented, message, route, usual)
+            plan.timeout, plan.is_mirrored = self._relay.timeout(operation), self._relay.mirrors(operation)
         except (OCPIError, ValueError):
             return None
-        if len(self._plans) >= PLANS_MAX:
-            self._plans.clear()
-        self._plans[key] = plan
+        if len(head.plans) >= PLANS_MAX:
+            head.plans.clear()
+        if operation.owner_in_path:
+            owner = path.split("/", 3)
+            owners = head.plans.setdefault(key, {})
+            assert isinstance(owners, dict)
+            if len(owners) < PLANS_MAX:
+                owners[owner[1], owner[2]] = plan
+        else:
+            head.plans[key] = plan
         return plan
 
 
-def _stays_below(target: str) -> bool:
+def _stays_below(request_line: str) -> bool:
     try:
-        read_target(target)
+        read_target(request_line.split(" ")[1])
     except OCPIError:
         return False
     return True
@@ -246,6 +275,6 @@ def _make_shapes(operations: OperationIndex) -> dict[tuple[str, str, str, str, i
     for key, rows in found.items():
         row = rows[0]
         if len(rows) == 1 and row.alias is None and row.response_url == "no":
-            words = tuple((place, word) for place, word in enumerate(row.path) if not word.startswith("{"))
-            shapes[key] = Shape(row, row.label, row.owner_in_path, words)
+            words = tuple((place, word) for place, word in enumerate(row.path, 1) if not word.startswith("{"))
+            shapes[key] = Shape(row, words)
     return shapes

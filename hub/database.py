@@ -87,6 +87,7 @@ class Database:
             timeout=5,
             command_timeout=10,
             max_inactive_connection_lifetime=60,
+            reset=_keep_session,
         )
 
     async def _connect_first(self) -> "asyncpg.Connection[asyncpg.Record]":
@@ -151,6 +152,13 @@ class Database:
         self, kind: type[BaseException] | None, exc: BaseException | None, at: TracebackType | None
     ) -> None:
         await self.close()
+
+
+async def _keep_session(connection: Connection) -> None:
+    """Do nothing when a connection comes back to the pool, which rolled its transaction back if there is one.
+
+    Nobody here changes a session beyond a transaction; asyncpg would ask the server to undo it after each use.
+    """
 
 
 async def _migrate(connection: "asyncpg.Connection[asyncpg.Record]") -> None:

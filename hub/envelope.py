@@ -23,9 +23,12 @@ def envelope(data: Any = None, *, status_code: int = 1000, message: str = "Succe
 
 def envelope_around(objects: Sequence[bytes], *, is_list: bool) -> bytes:
     """Give a successful envelope around JSON as it is: around a list of these, or around the only one."""
-    data = b",".join(objects)
-    opening, closing = (b"[", b"]") if is_list else (b"", b"")
-    return b"".join((b'{"data":', opening, data, closing, b",", envelope()[1:]))
+    before, behind = (b'{"data":[', b"],") if is_list else (b'{"data":', b",")
+    # What is around the objects is joined to the first and the last, so that a page is copied only once.
+    pieces = list(objects) or [b""]
+    pieces[0] = before + pieces[0]
+    pieces[-1] += behind + envelope()[1:]
+    return b",".join(pieces)
 
 
 def success(data: Any, headers: dict[str, str]) -> web.Response:

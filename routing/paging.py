@@ -32,6 +32,11 @@ class Paging:
     """The date filters as text of a query, to be repeated in a Link (R-175)."""
 
     @property
+    def start(self) -> tuple[int, int]:
+        """The position behind which the page begins, and how many objects are passed over from there."""
+        return (0, self.offset) if self.after is None else (self.after, 0)
+
+    @property
     def is_filtered(self) -> bool:
         """Whether there is a date filter."""
         return bool(self.filters)

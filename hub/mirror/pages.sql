@@ -54,19 +54,39 @@ ORDER BY position
 OFFSET $7
 LIMIT $8;
 
+-- page_of_all --
+-- $5 of everybody's objects behind position $3, or from offset $4 on, with their changed parts. What comes behind that
+-- many, or behind $6 bytes, has no body here: it is not read, and belongs to the next page.
+WITH found AS (
+    SELECT position, owner, object_key, body, part_bytes, least(octet_length(body) + part_bytes, $6)::integer AS bytes
+    FROM mirror_object
+    WHERE module = $1 AND addressee = $2 AND position > $3
+    ORDER BY position
+    OFFSET $4
+    LIMIT $5 + 1
+), page AS (
+    SELECT *, row_number() OVER before <= $5 AND sum(bytes) OVER before - bytes < $6 AS is_here
+    FROM found
+    WINDOW before AS (ORDER BY position ROWS UNBOUNDED PRECEDING)
+)
+SELECT position, owner, CASE WHEN is_here THEN body END AS body, part.keys AS part_keys, part.bodies AS part_bodies
+FROM page
+LEFT JOIN LATERAL (
+    SELECT array_agg(part_key ORDER BY part_key) AS keys, array_agg(mirror_part.body ORDER BY part_key) AS bodies
+    FROM mirror_part
+    WHERE is_here AND part_bytes > 0 AND module = $1 AND addressee = $2 AND mirror_part.owner = page.owner
+        AND mirror_part.object_key = page.object_key
+) AS part ON true
+ORDER BY position;
+
 -- objects --
 -- The objects at these positions with their changed parts, cut short behind $4 bytes. The bodies left out are not read.
 WITH found AS MATERIALIZED (
-    SELECT position, owner, object_key, body, octet_length(body) + (
-        SELECT coalesce(sum(octet_length(mirror_part.body)), 0)
-        FROM mirror_part
-        WHERE mirror_part.module = $1 AND mirror_part.addressee = $2 AND mirror_part.owner = mirror_object.owner
-            AND mirror_part.object_key = mirror_object.object_key
-    ) AS bytes
+    SELECT position, owner, object_key, body, part_bytes, least(octet_length(body) + part_bytes, $4)::integer AS bytes
     FROM mirror_object
     WHERE module = $1 AND addressee = $2 AND position = ANY ($3)
 ), page AS (
-    SELECT position, owner, object_key, body, sum(bytes) OVER (ORDER BY position) - bytes AS bytes_before
+    SELECT *, sum(bytes) OVER (ORDER BY position ROWS UNBOUNDED PRECEDING) - bytes AS bytes_before
     FROM found
 )
 SELECT position, owner, body, part.keys AS part_keys, part.bodies AS part_bodies
@@ -74,7 +94,7 @@ FROM page
 LEFT JOIN LATERAL (
     SELECT array_agg(part_key ORDER BY part_key) AS keys, array_agg(mirror_part.body ORDER BY part_key) AS bodies
     FROM mirror_part
-    WHERE module = $1 AND addressee = $2 AND mirror_part.owner = page.owner
+    WHERE page.part_bytes > 0 AND module = $1 AND addressee = $2 AND mirror_part.owner = page.owner
         AND mirror_part.object_key = page.object_key
 ) AS part ON true
 WHERE bytes_before < $4

@@ -175,7 +175,7 @@ async def test_changed_evses_count_among_the_bytes_of_a_page(reading: Reading, m
 
 
 async def test_nobody_sees_what_was_shared_while_the_page_was_read(reading: Reading) -> None:
-    """Counts and objects are of one moment: with everything visible, the objects are not asked whose they are."""
+    """Not even when everything was visible at the moment when the owners were counted."""
     await reading.write("put", ("BE-BEC", "L1"), BEGIN)
     for number in range(20):
         page, _ = await asyncio.gather(reading.page("limit=100"), reading.write("put", (HIDDEN, f"L{number}"), BEGIN))

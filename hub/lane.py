@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from config.ocpi import PartyID
 from hub.mirror import BroadcastRow
@@ -26,14 +26,20 @@ ChainKey = tuple[tuple[str, str], ObjectKey]
 
 @dataclass(slots=True)
 class Push:
-    """A push as its owner sent it."""
+    """A push as its owner sent it: one and the same in the lanes of all who get it."""
 
     row: BroadcastRow
+    terms: object = None
+    """The routing table by which it is offered: as long as that is in force, whoever is offered it may have it."""
+    letter: Any = None
+    """What whoever delivers it has written down, once for all."""
+    first: int = field(init=False)
+    """The broadcast that it keeps unfinished."""
+    key: ObjectKey = field(init=False)
+    """The object that it is about."""
 
-    @property
-    def first(self) -> int:
-        """The broadcast that it keeps unfinished."""
-        return self.row.id
+    def __post_init__(self) -> None:
+        self.first, self.key = self.row.id, self.row.key
 
 
 @dataclass(slots=True)
@@ -56,6 +62,7 @@ Item = Push | State
 class Chain:
     """What waits for one party about one object."""
 
+    key: ChainKey
     party: PartyID
     sender: tuple[str, str]
     sender_platform: int
@@ -87,7 +94,7 @@ class Lane:
         self._queue = queue
         self._in_flight = in_flight
         self._chains: dict[ChainKey, Chain] = {}
-        self._ready: deque[ChainKey] = deque()
+        self._ready: deque[Chain] = deque()
         self._covered: dict[ChainKey, int] = {}
         """The last broadcast contained in a state that was sent, for as long as earlier ones may still be offered."""
         self._unfinished: dict[int, int] = {}
@@ -102,12 +109,15 @@ class Lane:
         """Whether it is given up: nothing starts, and what is offered waits, so that progress tells of it."""
         self.is_proven = False
         """Whether the platform answered last; else one request at a time finds that out."""
+        self.is_in_line = False
+        """Whether it stands in the line of the lanes in which something can start."""
         self.counts: dict[Outcome, int] = dict.fromkeys(("delivered", "refused", "failed", "skipped", "collapsed"), 0)
 
     # What is to be delivered
 
-    def offer(self, row: BroadcastRow, parties: Sequence[PartyID], sender: tuple[str, str]) -> None:
+    def offer(self, push: Push, parties: Sequence[PartyID], sender: tuple[str, str]) -> None:
         """Queue a push for these of the platform's parties; in debt, only remember that there is more of it."""
+        row = push.row
         if not parties or row.id <= self._done:
             return
         if self.debt is not None:
@@ -115,8 +125,9 @@ class Lane:
             self._owed_since = self._owed_since or row.accepted_at
             return
         for party in parties:
-            if row.id > self._covered.get((party.key, row.key), 0):
-                self._append(party, row.key, sender, row.platform_id, Push(row))
+            chain_key = (party.key, push.key)
+            if not self._covered or row.id > self._covered.get(chain_key, 0):
+                self._append(chain_key, party, sender, row.platform_id, push)
         if self.waiting > self._queue:
             self.go_into_debt()
 
@@ -126,38 +137,35 @@ class Lane:
         """Queue the mirror's object as it is."""
         for party in parties:
             copy = State(state.first, state.last, state.accepted_at, state.correlation_id)
-            self._append(party, key, sender, sender_platform, copy)
+            self._append((party.key, key), party, sender, sender_platform, copy)
 
     def offer_anyway(self, row: BroadcastRow, parties: Sequence[PartyID], sender: tuple[str, str]) -> None:
         """Queue a push that makes up for part of a debt, since the mirror's object does not contain it."""
+        push = Push(row)
         for party in parties:
+            chain_key = (party.key, push.key)
             if row.id > self._feed.read:
-                self._covered[party.key, row.key] = row.id
-            self._append(party, row.key, sender, row.platform_id, Push(row))
+                self._covered[chain_key] = row.id
+            self._append(chain_key, party, sender, row.platform_id, push)
 
     def _append(
-        self,
-        party: PartyID,
-        key: ObjectKey,
-        sender: tuple[str, str],
-        sender_platform: int,
-        item: Item,
+        self, chain_key: ChainKey, party: PartyID, sender: tuple[str, str], sender_platform: int, item: Item
     ) -> None:
-        chain_key = (party.key, key)
         chain = self._chains.get(chain_key)
         if chain is None:
-            chain = self._chains[chain_key] = Chain(party, sender, sender_platform)
-        self._unfinished[item.first] = self._unfinished.get(item.first, 0) + 1
+            chain = self._chains[chain_key] = Chain(chain_key, party, sender, sender_platform)
+        first = item.first
+        self._unfinished[first] = self._unfinished.get(first, 0) + 1
         chain.waiting.append(item)
         self.waiting += 1
         if len(chain.waiting) > 1 and all(map(_is_complete, chain.waiting)):
             self._collapse(chain)
-        self._line_up(chain_key, chain)
+        self._line_up(chain)
 
-    def _line_up(self, chain_key: ChainKey, chain: Chain) -> None:
+    def _line_up(self, chain: Chain) -> None:
         if not (chain.is_busy or chain.is_ready):
             chain.is_ready = True
-            self._ready.append(chain_key)
+            self._ready.append(chain)
 
     def _collapse(self, chain: Chain) -> None:
         """Let one PUT of the mirror's object stand for all that waits: the object is whole there, this included."""
@@ -218,20 +226,19 @@ class Lane:
         """Whether there is nothing to do."""
         return not (self.waiting or self.under_way or self.debt)
 
-    def start(self) -> tuple[ChainKey, Chain, Item]:
+    def start(self) -> tuple[Chain, Item]:
         """Take the next delivery; `finish` ends it."""
-        chain_key = self._ready.popleft()
-        chain = self._chains[chain_key]
+        chain = self._ready.popleft()
         item = chain.waiting.popleft()
         chain.is_busy, chain.is_ready = True, False
         self.waiting -= 1
         self.under_way += 1
-        return chain_key, chain, item
+        return chain, item
 
-    def cover(self, chain_key: ChainKey, chain: Chain, broadcast: int) -> None:
+    def cover(self, chain: Chain, broadcast: int) -> None:
         """Drop what is contained in a state that is being sent: what waits, and what is offered later."""
         if broadcast > self._feed.read:
-            self._covered[chain_key] = broadcast
+            self._covered[chain.key] = broadcast
         while chain.waiting:
             item = chain.waiting[0]
             latest = item.row.id if isinstance(item, Push) else item.last
@@ -241,7 +248,7 @@ class Lane:
             self.waiting -= 1
             self.counts["collapsed"] += 1
 
-    def finish(self, chain_key: ChainKey, chain: Chain, item: Item, outcome: Outcome) -> None:
+    def finish(self, chain: Chain, item: Item, outcome: Outcome) -> None:
         """Note what became of a delivery, and let the next of its object go."""
         self.counts[outcome] += 1
         if outcome in ("delivered", "refused"):
@@ -249,21 +256,21 @@ class Lane:
         elif outcome == "failed":
             self.is_proven = False
         self._finish(item)
-        self._end(chain_key, chain)
+        self._end(chain)
 
-    def put_back(self, chain_key: ChainKey, chain: Chain, item: Item) -> None:
+    def put_back(self, chain: Chain, item: Item) -> None:
         """Let a delivery wait again: it could not be made ready, and nothing was sent."""
         chain.waiting.appendleft(item)
         self.waiting += 1
-        self._end(chain_key, chain)
+        self._end(chain)
 
-    def _end(self, chain_key: ChainKey, chain: Chain) -> None:
+    def _end(self, chain: Chain) -> None:
         chain.is_busy = False
         self.under_way -= 1
         if chain.waiting:
-            self._line_up(chain_key, chain)
+            self._line_up(chain)
         else:
-            self._chains.pop(chain_key, None)
+            self._chains.pop(chain.key, None)
 
     def _finish(self, item: Item) -> None:
         left = self._unfinished[item.first] - 1
@@ -277,19 +284,23 @@ class Lane:
     @property
     def progress(self) -> int:
         """The last broadcast up to which nothing is left to do here."""
-        limits = [max(self._feed.read, self._done), *(first - 1 for first in self._unfinished)]
-        if self.debt is not None:
-            limits.append(self.debt[0])
-        return min(limits)
+        limit = max(self._feed.read, self._done)
+        if self._unfinished:
+            limit = min(limit, min(self._unfinished) - 1)
+        return limit if self.debt is None else min(limit, self.debt[0])
 
     def tidy(self) -> None:
         """Forget which states contained what, where nothing earlier can come any more."""
+        if not self._covered:
+            return
         read = self._feed.read
         self._covered = {key: broadcast for key, broadcast in self._covered.items() if broadcast > read}
 
     @property
     def oldest_at(self) -> datetime | None:
         """When the oldest push that waits was accepted; in debt, the oldest that it stands for."""
+        if not self.waiting:
+            return self._owed_since
         waiting = [_accepted_at(item) for item in self._items()]
         return min([*waiting, self._owed_since] if self._owed_since else waiting, default=None)
 

@@ -7,6 +7,7 @@ changed since.
 import asyncio
 import contextlib
 import time
+from collections import deque
 from collections.abc import Coroutine, Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -17,9 +18,9 @@ import structlog
 from config.ocpi import PartyID
 from config.settings import Settings
 from hub.database import Database, DatabaseAway
-from hub.delivery import Deliveries, NotHeld
+from hub.delivery import Deliveries, NotHeld, UnderWay
 from hub.feed import BroadcastFeed
-from hub.lane import Lane, State
+from hub.lane import Chain, Item, Lane, Outcome, Push, State
 from hub.lane_progress import LaneProgress
 from hub.live_table import LiveTable
 from hub.metrics import LaneGauge, Metrics
@@ -37,6 +38,8 @@ log = structlog.get_logger()
 SAVE_SECONDS = 0.5
 STARTS_AT_ONCE = 32
 """Deliveries begun before the event loop may do something else: 1,000 at once would hold everybody up."""
+TARGETS_MAX = 1000
+"""Of so many senders with one module each it is remembered to whom their broadcasts go."""
 DEBT_PAGE = 100
 REST_SECONDS = 1.0
 
@@ -69,10 +72,12 @@ class Lanes:
         self._progress = LaneProgress(database, processes, metrics)
         self._targets: dict[tuple[PartyKey, int, str], list[tuple[int, tuple[PartyID, ...]]]] = {}
         self._targets_of: RoutingTable | None = None
-        self._to_start: dict[int, None] = {}
+        self._to_start: deque[Lane] = deque()
         """Lanes in which something can start, in turn."""
         self._start_wanted = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._under_way: set[UnderWay] = set()
+        """Deliveries for which no task waits, or whose task has not ended."""
         self._paying: set[int] = set()
         self._rests: dict[int, float] = {}
         """Until when a lane does not go on making up for a debt, since the platform did not answer."""
@@ -88,15 +93,16 @@ class Lanes:
 
     def _offer(self, row: BroadcastRow) -> None:
         sender = unfold(row.owner)
+        push = Push(row, self._live.table)
         for platform_id, parties in self._find_targets(sender, row.platform_id, row.module):
             lane = self._lanes.get(platform_id)
             if lane is not None:
-                lane.offer(row, parties, sender)
+                lane.offer(push, parties, sender)
                 self._stir(lane)
 
     def _find_targets(self, sender: PartyKey, platform_id: int, module: str) -> list[tuple[int, tuple[PartyID, ...]]]:
         table = self._live.table
-        if table is not self._targets_of:
+        if table is not self._targets_of or len(self._targets) >= TARGETS_MAX:
             self._targets, self._targets_of = {}, table
         found = self._targets.get((sender, platform_id, module))
         if found is None:
@@ -193,6 +199,10 @@ class Lanes:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
+            for under_way in self._under_way:
+                self._deliveries.give_up(under_way)
+                self._account(under_way.lane, under_way.chain, under_way.item, "failed")
+            self._under_way.clear()
 
     async def drain(self) -> None:
         """Deliver what waits, for `lane_drain_timeout` seconds at most."""
@@ -216,9 +226,14 @@ class Lanes:
         if lane.debt is not None and lane.platform_id not in self._paying and not lane.is_closed:
             self._paying.add(lane.platform_id)
             self._spawn(self._pay(lane))
-        if lane.can_start:
-            self._to_start[lane.platform_id] = None
-            self._start_wanted.set()
+        self._line_up(lane)
+
+    def _line_up(self, lane: Lane) -> None:
+        if not lane.is_in_line and lane.can_start:
+            lane.is_in_line = True
+            if not self._to_start:
+                self._start_wanted.set()
+            self._to_start.append(lane)
 
     async def _start_loop(self) -> None:
         started = 0
@@ -226,43 +241,69 @@ class Lanes:
             if not self._to_start:
                 self._start_wanted.clear()
                 await self._start_wanted.wait()
-            platform_id = next(iter(self._to_start))
-            del self._to_start[platform_id]
-            lane = self._lanes.get(platform_id)
-            if lane is None or not lane.can_start or not self._processes.holds(platform_id):
+            lane = self._to_start.popleft()
+            lane.is_in_line = False
+            if not lane.can_start or not self._processes.holds(lane.platform_id):
                 continue
-            self._spawn(self._deliver(lane))
-            if lane.can_start:
-                self._to_start[platform_id] = None  # the next place, after everybody else's
+            self._start(lane)
+            self._line_up(lane)  # for its next place, after everybody else
             started += 1
             if started >= STARTS_AT_ONCE:
                 started = 0
                 await asyncio.sleep(0)
 
-    def _deliver(self, lane: Lane) -> Coroutine[Any, Any, None]:
-        chain_key, chain, item = lane.start()
+    def _start(self, lane: Lane) -> None:
+        """Begin the next delivery of a lane: with a task only if it must wait for more than its answer."""
+        chain, item = lane.start()
+        under_way = self._deliveries.begin(lane, chain, item, self._told)
+        if under_way is None:
+            self._spawn(self._deliver(lane, chain, item, self._deliveries.deliver(lane, chain, item)))
+            return
+        self._under_way.add(under_way)
+        if under_way.is_told:
+            asyncio.get_running_loop().call_soon(self._told, under_way)
 
-        async def deliver() -> None:
+    def _told(self, under_way: UnderWay) -> None:
+        """End a delivery; or let a task do so, where its answer is not plainly there."""
+        if under_way not in self._under_way:  # it is still being begun, or was given up
+            under_way.is_told = True
+            return
+        lane, chain, item = under_way.lane, under_way.chain, under_way.item
+        outcome = self._deliveries.end(under_way)
+        if outcome is None:
+            self._spawn(self._go_on(under_way))
+            return
+        self._under_way.discard(under_way)
+        self._account(lane, chain, item, outcome)
+        self._stir(lane)
+
+    async def _go_on(self, under_way: UnderWay) -> None:
+        self._under_way.discard(under_way)
+        work = self._deliveries.go_on(under_way)
+        await self._deliver(under_way.lane, under_way.chain, under_way.item, work)
+
+    async def _deliver(self, lane: Lane, chain: Chain, item: Item, work: Coroutine[Any, Any, Outcome]) -> None:
+        try:
+            outcome = await work
+        except (DatabaseAway, asyncpg.PostgresError, NotHeld):
             try:
-                outcome = await self._deliveries.deliver(lane, chain_key, chain, item)
-            except (DatabaseAway, asyncpg.PostgresError, NotHeld):
-                try:
-                    await asyncio.sleep(REST_SECONDS)  # in its place: each that rests would else let another begin
-                finally:
-                    lane.put_back(chain_key, chain, item)
-            except BaseException:
-                lane.finish(chain_key, chain, item, "failed")
-                raise
-            else:
-                if outcome in ("failed", "skipped"):
-                    self._rests[lane.platform_id] = time.monotonic() + self._settings.breaker_time
-                    if self._catches_up(lane):
-                        lane.go_into_debt()
-                lane.finish(chain_key, chain, item, outcome)
-                self._metrics.count_delivery(outcome)
-            self._stir(lane)
+                await asyncio.sleep(REST_SECONDS)  # in its place: each that rests would else let another begin
+            finally:
+                lane.put_back(chain, item)
+        except BaseException:
+            lane.finish(chain, item, "failed")
+            raise
+        else:
+            self._account(lane, chain, item, outcome)
+        self._stir(lane)
 
-        return deliver()
+    def _account(self, lane: Lane, chain: Chain, item: Item, outcome: Outcome) -> None:
+        if outcome in ("failed", "skipped"):
+            self._rests[lane.platform_id] = time.monotonic() + self._settings.breaker_time
+            if self._catches_up(lane):
+                lane.go_into_debt()
+        lane.finish(chain, item, outcome)
+        self._metrics.count_delivery(outcome)
 
     def _catches_up(self, lane: Lane) -> bool:
         """Whether a platform gets later what did not reach it: also from who holds a closed lane next."""
@@ -315,9 +356,7 @@ class Lanes:
             if current.key in whole:
                 self._offer_state(lane, current)
         lane.pay(until)
-        if lane.can_start:
-            self._to_start[lane.platform_id] = None
-            self._start_wanted.set()
+        self._line_up(lane)
 
     def _offer_anyway(self, lane: Lane, row: BroadcastRow) -> None:
         platform = self._live.table.platforms.get(lane.platform_id)

@@ -6,6 +6,7 @@ honestly what became of them.
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 
 from purgatory import AsyncCircuitBreakerFactory
@@ -37,6 +38,9 @@ ANSWER_MAX = 64 * 1024 * 1024
 
 BODY_SECONDS = 60.0
 """How long the body of an answer may take after its head, however steadily it comes."""
+
+
+JSON = "application/json"
 
 
 class PassedOver(Exception):
@@ -95,31 +99,32 @@ class OwnCalls:
         guarded: bool = True,
         is_sign: bool = True,
         limit: int = ANSWER_MAX,
+        begun: http.Held | None = None,
     ) -> OwnAnswer:
         """Send a request and read its answer whole; routing headers only where sender and receiver are given.
 
         `guarded`: through the platform's breaker. `is_sign`: its answer is a sign of life, its silence of the opposite.
+        `begun`: it was sent already, by `begin`, and told.
         A redirect to the same origin is followed once. Raises PassedOver, http.ClientError, and ValueError for what
         cannot be put on the wire.
         """
         if platform.authorization is None:
             raise PassedOver
         request_id = request_id or new_id()
-        fields = [
-            (AUTHORIZATION, platform.authorization),
-            (REQUEST_ID, request_id),
-            (CORRELATION_ID, correlation_id or request_id),
-            ("Accept-Encoding", "identity"),
-        ]
-        if receiver is not None:
-            fields += [(TO_COUNTRY, receiver.country_code), (TO_PARTY, receiver.party_id)]
-        if sender is not None:
-            fields += [(FROM_COUNTRY, sender.country_code), (FROM_PARTY, sender.party_id)]
-        if content is not None:
-            is_plain = content_type is not None and content_type.isascii() and content_type.isprintable()
-            fields.append(("Content-Type", content_type if content_type and is_plain else "application/json"))
+        fields = write_fields(
+            platform.authorization,
+            request_id,
+            correlation_id or request_id,
+            sender=sender,
+            receiver=receiver,
+            content_type=None if content is None else content_type or JSON,
+        )
         request = http.Request(method, url, fields, content)
         seconds = timeout or self._settings.broadcast_timeout
+        if begun is not None:
+            async with AsyncExitStack() as stack:
+                stack.push_async_exit(self._known[platform.id])  # which let it through when it was sent
+                return await self._send(platform, request, seconds, limit, is_sign, begun)
         if not guarded:
             return await self._send(platform, request, seconds, limit, is_sign)
         breaker = self._known.get(platform.id)
@@ -132,6 +137,43 @@ class OwnCalls:
             exc.with_traceback(None)  # it is one and the same every time, and would gather all who met it
             raise PassedOver from None
 
+    def begin(
+        self,
+        platform_id: int,
+        pool_key: http.PoolKey,
+        method: str,
+        request: bytes,
+        *,
+        limit: int,
+        told: Callable[[], None],
+    ) -> http.Held | None:
+        """Send a request to a platform through its breaker, if that needs no waiting; else give None.
+
+        `request` is all of it, head and body. Once `told` is called, `end` takes an answer that is plainly there; for
+        any other there is `call`.
+        """
+        breaker = self._known.get(platform_id)
+        if breaker is None or breaker.context.state != "closed":
+            return None
+        seconds = self._settings.broadcast_timeout
+        return self._client.try_send(pool_key, method, request, lane="ordinary", timeout=seconds, hold=limit, told=told)
+
+    def end(self, platform_id: int, held: http.Held, limit: int) -> tuple[int, int | None] | None:
+        """Give the HTTP status and the status_code of an answer that is there as a whole; else nothing happens."""
+        connection = held.connection
+        body, status = connection.whole, connection.status
+        if body is None or len(body) > limit or 300 <= status < 400:
+            return None
+        held.end()
+        context = self._known[platform_id].context
+        if context.state != "closed":  # it opened or half opened meanwhile
+            context.handle_end_request()
+        self._metrics.answered(platform_id)
+        status_code = read_status_code(body.removeprefix(BOM))
+        if status < 300 or status_code is not None:  # else a proxy in front of it
+            self.on_answer(platform_id)
+        return status, status_code
+
     async def trust(self, platform_id: int) -> None:
         """Let calls through to a platform that is known to be back, whatever its breaker remembers."""
         breaker = await self._breakers.get_breaker(str(platform_id))
@@ -139,10 +181,16 @@ class OwnCalls:
             breaker.context.set_state(ClosedState())
 
     async def _send(
-        self, platform: Platform, request: http.Request, seconds: float, limit: int, is_sign: bool
+        self,
+        platform: Platform,
+        request: http.Request,
+        seconds: float,
+        limit: int,
+        is_sign: bool,
+        begun: http.Held | None = None,
     ) -> OwnAnswer:
         try:
-            answer, body = await self._send_once(platform, request, seconds, limit)
+            answer, body = await self._send_once(platform, request, seconds, limit, begun)
             target = redirected_to(answer, request.url, keeping(request.method))
             if target is not None:
                 answer, body = await self._send_once(platform, replace(request, url=target), seconds, limit)
@@ -159,9 +207,18 @@ class OwnCalls:
         return found
 
     async def _send_once(
-        self, platform: Platform, request: http.Request, seconds: float, limit: int
+        self,
+        platform: Platform,
+        request: http.Request,
+        seconds: float,
+        limit: int,
+        begun: http.Held | None = None,
     ) -> tuple[http.Response, bytes]:
-        exchange = await self._client.send_held(request, key=platform.id, timeout=seconds)
+        exchange: http.Exchange
+        if begun is None:
+            exchange = await self._client.send_held(request, key=platform.id, timeout=seconds)
+        else:
+            exchange = begun.resumed(request)
         async with exchange as answer:
             body = exchange.whole
             if body is not None and len(body) <= limit:
@@ -171,3 +228,29 @@ class OwnCalls:
                     return answer, await answer.read(limit)
             except TimeoutError:
                 raise http.BodyBroken("The answer came too slowly.") from None
+
+
+def write_fields(
+    authorization: str,
+    request_id: str,
+    correlation_id: str,
+    *,
+    sender: PartyID | None,
+    receiver: PartyID | None,
+    content_type: str | None,
+) -> list[tuple[str, str]]:
+    """Give the header fields of a request of the hub's own; a body needs a content type, JSON where it is not plain."""
+    fields = [
+        (AUTHORIZATION, authorization),
+        (REQUEST_ID, request_id),
+        (CORRELATION_ID, correlation_id),
+        ("Accept-Encoding", "identity"),
+    ]
+    if receiver is not None:
+        fields += [(TO_COUNTRY, receiver.country_code), (TO_PARTY, receiver.party_id)]
+    if sender is not None:
+        fields += [(FROM_COUNTRY, sender.country_code), (FROM_PARTY, sender.party_id)]
+    if content_type is not None:
+        is_plain = content_type.isascii() and content_type.isprintable()
+        fields.append(("Content-Type", content_type if is_plain else JSON))
+    return fields

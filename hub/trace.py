@@ -165,6 +165,17 @@ class RequestLog:
             self._shown = format_time(datetime.fromtimestamp(second, UTC))[:-4]
         return f"{self._shown}{int((now - second) * 1000):03d}Z"
 
+    def note_written(self, facts: str) -> bool:
+        """Note a line of which the facts, its event first, are JSON already; False, and nothing is noted, where lines
+        are for reading.
+        """
+        if not self._as_json:
+            return False
+        self._lines.append(f'{{"timestamp":"{self._timestamp()}","level":"info",{facts}}}\n'.encode())
+        if len(self._lines) >= _FLUSH_LINES:
+            self.flush()
+        return True
+
     def note(self, event: str, facts: dict[str, Any], now: datetime) -> None:
         """Note what became of something beside the requests, such as the delivery of a broadcast."""
         if self._as_json:

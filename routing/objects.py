@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from urllib.parse import parse_qsl, quote, unquote
 
 import msgspec
@@ -29,8 +29,7 @@ KEEP_PROFILE = timedelta(days=30)
 _FURTHEST = timedelta(days=366)
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectKey:
+class ObjectKey(NamedTuple):
     """What identifies a top-level object: two spellings of one id are one key, as CiStrings compare (R-010)."""
 
     module: str

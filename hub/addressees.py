@@ -9,16 +9,17 @@ from typing import Any
 import orjson
 
 from config.ocpi import PartyID
-from hub.addresses import split_url
+from hub.addresses import Origin, split_url
 from hub.client import PoolKey
 from hub.connection import write_head
 from hub.live_table import LiveTable
 from hub.mirror import BroadcastRow
 from hub.own_calls import JSON, write_fields
+from parties.contracts import PartyKey
 from parties.model import Platform
+from routing.broadcast import receiving_parties
 from routing.resolve import join
 
-ADDRESSEES_MAX = 50_000
 HEADS_MAX = 8
 """How many heads one addressee remembers: senders have their own Content-Type."""
 _TARGET, _REQUEST_ID, _CORRELATION_ID = "\1", "\2", "\3"
@@ -66,37 +67,68 @@ class Letter:
 
 
 class Addressee:
-    """A party that pushes of one module go to."""
+    """A party that pushes of one module go to, by one routing table."""
 
-    __slots__ = ("_base", "_below", "_heads", "_origin", "facts", "party", "platform", "pool_key", "sender")
+    __slots__ = (
+        "_base",
+        "_below",
+        "_endpoint",
+        "_heads",
+        "_origin",
+        "facts",
+        "key",
+        "party",
+        "platform",
+        "pool_key",
+        "sender",
+    )
+    pool_key: PoolKey
+    facts: str
+    """Facts of the line in the log."""
 
-    def __init__(self, platform: Platform, party: PartyID, sender: PartyID, endpoint: str) -> None:
-        """`sender` is who stands in OCPI-from. Raises ValueError for an endpoint that cannot be called."""
+    def __init__(self, platform: Platform, party: PartyID, module: str, hub: PartyID) -> None:
         self.platform = platform
         self.party = party
-        self.sender = sender
-        self._origin, self._base = split_url(endpoint)
-        self._below = join(self._base, "x", "")[:-1]
-        self.pool_key: PoolKey = (platform.id, self._origin.scheme, self._origin.host, self._origin.port)
-        self.facts = _written(to=str(party), receiver_platform=platform.id)
-        self._heads: dict[HeadKey, tuple[str, str, str, str]] = {}
+        self.key = party.key
+        self.sender = hub
+        """Who stands in OCPI-from."""
+        self._endpoint = platform.endpoints.get((module, "RECEIVER"), "")
+        self._heads: dict[HeadKey, tuple[str, str, str, str]] | None = None
 
-    def request(self, letter: Letter, request_id: str) -> bytes:
-        """Give the whole request, as `OwnCalls.call` would send it."""
-        pieces = self._heads.get(letter.head_key)
+    def request(self, letter: Letter, request_id: str) -> bytes | None:
+        """Give the whole request, as `OwnCalls.call` would send it; None where that is to judge whether it can."""
+        heads = self._heads
+        if heads is None:
+            heads = self._heads = self._prepare()
+        pieces = heads.get(letter.head_key) or self._pieces(heads, *letter.head_key)
         if pieces is None:
-            pieces = self._pieces(*letter.head_key)
-            if len(self._heads) < HEADS_MAX:
-                self._heads[letter.head_key] = pieces
+            return None
         before, between, after, end = pieces
         path, query = letter.path, letter.query
         target = f"{self._below}{path}" if path and not query else join(self._base, path, query)
         head = f"{before}{target}{between}{request_id}{after}{letter.correlation_id}{end}{letter.length}"
         return head.encode("ascii") + letter.body
 
-    def _pieces(self, method: str, content_type: str | None) -> tuple[str, str, str, str]:
+    def _prepare(self) -> dict[HeadKey, tuple[str, str, str, str]]:
+        self._origin: Origin | None = None
+        platform = self.platform
+        # One that has the owner as sender has a head for each.
+        if platform.is_online and not platform.switches.owner_as_sender and "?" not in self._endpoint:
+            try:
+                self._origin, self._base = split_url(self._endpoint)
+            except ValueError:
+                return {}
+            self._below = join(self._base, "x", "")[:-1]
+            self.pool_key = (platform.id, self._origin.scheme, self._origin.host, self._origin.port)
+            self.facts = _written(to=str(self.party), receiver_platform=platform.id)
+        return {}
+
+    def _pieces(
+        self, heads: dict[HeadKey, tuple[str, str, str, str]], method: str, content_type: str | None
+    ) -> tuple[str, str, str, str] | None:
         """Give the head in pieces, between which go the target, the X-Request-ID and the X-Correlation-ID."""
-        assert self.platform.authorization is not None
+        if self._origin is None or self.platform.authorization is None:
+            return None
         fields = write_fields(
             self.platform.authorization,
             _REQUEST_ID,
@@ -106,11 +138,17 @@ class Addressee:
             content_type=content_type,
         )
         body = None if content_type is None else b""
-        text = write_head(method, self._origin, _TARGET, fields, body, None).decode("ascii")
+        try:
+            text = write_head(method, self._origin, _TARGET, fields, body, None).decode("ascii")
+        except ValueError:
+            return None
         before, _, rest = text.partition(_TARGET)
         between, _, rest = rest.partition(_REQUEST_ID)
         after, _, end = rest.partition(_CORRELATION_ID)
-        return before, between, after, end if body is None else end.removesuffix("0\r\n\r\n")
+        pieces = before, between, after, end if body is None else end.removesuffix("0\r\n\r\n")
+        if len(heads) < HEADS_MAX:
+            heads[method, content_type] = pieces
+        return pieces
 
 
 class Addressees:
@@ -120,36 +158,23 @@ class Addressees:
         self._live = live
         self._hub = hub
         self._table = live.table
-        self._found: dict[tuple[int, tuple[str, str], str], Addressee | None] = {}
+        self._found: dict[tuple[int, tuple[str, str], str], Addressee] = {}
 
-    def find(self, platform_id: int, party: PartyID, key: tuple[str, str], module: str) -> Addressee | None:
-        """Give a party that can be called just now, and that gets its pushes in the hub's name; `key` is its key.
+    def of(self, platform: Platform, sender: PartyKey, sender_platform: int, module: str) -> tuple[Addressee, ...]:
+        """Give the parties of a platform that get the broadcasts of a sender."""
+        table = self._live.table
+        if table is not self._table:
+            self._table = table
+            self._found.clear()
+        parties = receiving_parties(platform, sender, sender_platform, module, table)
+        return tuple([self._of(platform, party, module) for party in parties])
 
-        Whether contracts allow it that very push is not looked at.
-        """
-        if self._table is not self._live.table:
-            self._table = self._live.table
-            self._found.clear()
-        try:
-            return self._found[platform_id, key, module]
-        except KeyError:
-            pass
-        if len(self._found) >= ADDRESSEES_MAX:
-            self._found.clear()
-        found = self._found[platform_id, key, module] = self._make(platform_id, party, module)
+    def _of(self, platform: Platform, party: PartyID, module: str) -> Addressee:
+        key = (platform.id, party.key, module)
+        found = self._found.get(key)
+        if found is None:
+            found = self._found[key] = Addressee(platform, party, module, self._hub)
         return found
-
-    def _make(self, platform_id: int, party: PartyID, module: str) -> Addressee | None:
-        platform = self._table.platforms.get(platform_id)
-        if platform is None or not platform.is_online or platform.authorization is None:
-            return None
-        endpoint = platform.endpoints.get((module, "RECEIVER"))
-        if platform.switches.owner_as_sender or endpoint is None or "?" in endpoint:
-            return None
-        try:
-            return Addressee(platform, party, self._hub, endpoint)
-        except ValueError:
-            return None
 
 
 def _written(**facts: Any) -> str:

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from config.ocpi import PartyID
 from hub import client as http
-from hub.addressees import Addressee, Addressees, Letter
+from hub.addressees import Addressee, Letter
 from hub.ids import new_id
 from hub.lane import Chain, Item, Lane, Outcome, Push
 from hub.live_table import LiveTable
@@ -114,7 +114,6 @@ class Deliveries:
         self._log = request_log
         self._processes = processes
         self._hub = hub
-        self._addressees = Addressees(live, hub)
 
     def begin(self, lane: Lane, chain: Chain, item: Item, told: Callable[[UnderWay], None]) -> UnderWay | None:
         """Send a push if that needs no waiting and nothing to be looked up; else nothing happens.
@@ -123,20 +122,21 @@ class Deliveries:
         """
         if not isinstance(item, Push) or item.terms is not self._live.table:
             return None
-        party_key, key = chain.key
-        addressee = self._addressees.find(lane.platform_id, chain.party, party_key, key.module)
+        addressee = chain.addressee
+        assert isinstance(addressee, Addressee)
         letter: Letter = item.letter
         if letter is None:
             letter = item.letter = Letter(item.row)
-        if addressee is None or not letter.is_plain:
-            return None
         request_id = new_id()
+        request = addressee.request(letter, request_id) if letter.is_plain else None
+        if request is None:
+            return None
         under_way = UnderWay(lane, chain, item, addressee, request_id)
         held = self._calls.begin(
             lane.platform_id,
             addressee.pool_key,
             letter.method,
-            addressee.request(letter, request_id),
+            request,
             limit=ANSWER_MAX,
             told=partial(told, under_way),
         )

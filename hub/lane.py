@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from config.ocpi import PartyID
 from hub.mirror import BroadcastRow
@@ -19,6 +19,19 @@ Outcome = Literal["delivered", "refused", "failed", "skipped", "collapsed"]
 """delivered: answered with success. refused: answered with an error. failed: not reached, not answered in time, or
 answered as by a platform that takes nothing now (HTTP 401, 429, 502 to 504). skipped: not
 sent, since the platform is offline or did not answer lately. collapsed: sent as part of a later state."""
+
+
+class Addressee(Protocol):
+    """A party as lanes know it."""
+
+    @property
+    def party(self) -> PartyID:
+        """As it is registered."""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Its key."""
+
 
 ChainKey = tuple[tuple[str, str], ObjectKey]
 """A receiving party and a top-level object: what is delivered in order."""
@@ -63,14 +76,19 @@ class Chain:
     """What waits for one party about one object."""
 
     key: ChainKey
-    party: PartyID
+    addressee: Addressee
     sender: tuple[str, str]
     sender_platform: int
-    waiting: deque[Item] = field(default_factory=deque)
-    is_busy: bool = False
-    """Whether one of its deliveries is under way."""
+    waiting: list[Item] = field(default_factory=list)
+    current: Item | None = None
+    """Its delivery that is under way."""
     is_ready: bool = False
     """Whether it stands in the line of those that can go on."""
+
+    @property
+    def party(self) -> PartyID:
+        """Who gets it."""
+        return self.addressee.party
 
 
 @dataclass(slots=True)
@@ -86,6 +104,25 @@ class Feed:
 class Lane:
     """What waits for one platform."""
 
+    __slots__ = (
+        "_chains",
+        "_covered",
+        "_done",
+        "_feed",
+        "_in_flight",
+        "_owed_since",
+        "_queue",
+        "counts",
+        "debt",
+        "is_closed",
+        "is_in_line",
+        "is_proven",
+        "platform_id",
+        "ready",
+        "under_way",
+        "waiting",
+    )
+
     def __init__(self, platform_id: int, feed: Feed, *, done: int, queue: int, in_flight: int) -> None:
         """`done`: the last broadcast that whoever did this work before was done with."""
         self.platform_id = platform_id
@@ -94,11 +131,10 @@ class Lane:
         self._queue = queue
         self._in_flight = in_flight
         self._chains: dict[ChainKey, Chain] = {}
-        self._ready: deque[Chain] = deque()
+        self.ready: deque[Chain] = deque()
+        """Those of which a delivery can begin, in turn."""
         self._covered: dict[ChainKey, int] = {}
         """The last broadcast contained in a state that was sent, for as long as earlier ones may still be offered."""
-        self._unfinished: dict[int, int] = {}
-        """How many deliveries of each broadcast are not done with."""
         self.waiting = 0
         self.under_way = 0
         self.debt: tuple[int, int] | None = (done, feed.offered) if done < feed.offered else None
@@ -115,47 +151,50 @@ class Lane:
 
     # What is to be delivered
 
-    def offer(self, push: Push, parties: Sequence[PartyID], sender: tuple[str, str]) -> None:
+    def offer(self, push: Push, addressees: Sequence[Addressee], sender: tuple[str, str]) -> None:
         """Queue a push for these of the platform's parties; in debt, only remember that there is more of it."""
         row = push.row
-        if not parties or row.id <= self._done:
+        if not addressees or row.id <= self._done:
             return
         if self.debt is not None:
             self.debt = (self.debt[0], max(self.debt[1], row.id))
             self._owed_since = self._owed_since or row.accepted_at
             return
-        for party in parties:
-            chain_key = (party.key, push.key)
+        for addressee in addressees:
+            chain_key = (addressee.key, push.key)
             if not self._covered or row.id > self._covered.get(chain_key, 0):
-                self._append(chain_key, party, sender, row.platform_id, push)
+                self._append(chain_key, addressee, sender, row.platform_id, push)
         if self.waiting > self._queue:
             self.go_into_debt()
 
     def offer_state(
-        self, key: ObjectKey, state: State, parties: Sequence[PartyID], sender: tuple[str, str], sender_platform: int
+        self,
+        key: ObjectKey,
+        state: State,
+        addressees: Sequence[Addressee],
+        sender: tuple[str, str],
+        sender_platform: int,
     ) -> None:
         """Queue the mirror's object as it is."""
-        for party in parties:
+        for addressee in addressees:
             copy = State(state.first, state.last, state.accepted_at, state.correlation_id)
-            self._append((party.key, key), party, sender, sender_platform, copy)
+            self._append((addressee.key, key), addressee, sender, sender_platform, copy)
 
-    def offer_anyway(self, row: BroadcastRow, parties: Sequence[PartyID], sender: tuple[str, str]) -> None:
+    def offer_anyway(self, row: BroadcastRow, addressees: Sequence[Addressee], sender: tuple[str, str]) -> None:
         """Queue a push that makes up for part of a debt, since the mirror's object does not contain it."""
         push = Push(row)
-        for party in parties:
-            chain_key = (party.key, push.key)
+        for addressee in addressees:
+            chain_key = (addressee.key, push.key)
             if row.id > self._feed.read:
                 self._covered[chain_key] = row.id
-            self._append(chain_key, party, sender, row.platform_id, push)
+            self._append(chain_key, addressee, sender, row.platform_id, push)
 
     def _append(
-        self, chain_key: ChainKey, party: PartyID, sender: tuple[str, str], sender_platform: int, item: Item
+        self, chain_key: ChainKey, addressee: Addressee, sender: tuple[str, str], sender_platform: int, item: Item
     ) -> None:
         chain = self._chains.get(chain_key)
         if chain is None:
-            chain = self._chains[chain_key] = Chain(chain_key, party, sender, sender_platform)
-        first = item.first
-        self._unfinished[first] = self._unfinished.get(first, 0) + 1
+            chain = self._chains[chain_key] = Chain(chain_key, addressee, sender, sender_platform)
         chain.waiting.append(item)
         self.waiting += 1
         if len(chain.waiting) > 1 and all(map(_is_complete, chain.waiting)):
@@ -163,35 +202,29 @@ class Lane:
         self._line_up(chain)
 
     def _line_up(self, chain: Chain) -> None:
-        if not (chain.is_busy or chain.is_ready):
+        if chain.current is None and not chain.is_ready:
             chain.is_ready = True
-            self._ready.append(chain)
+            self.ready.append(chain)
 
     def _collapse(self, chain: Chain) -> None:
         """Let one PUT of the mirror's object stand for all that waits: the object is whole there, this included."""
-        items = list(chain.waiting)
+        items = chain.waiting
         last = items[-1]
         latest = last.row.id if isinstance(last, Push) else last.last
         correlation_id = last.row.correlation_id if isinstance(last, Push) else last.correlation_id
         state = State(min(item.first for item in items), latest, min(map(_accepted_at, items)), correlation_id)
-        self._unfinished[state.first] += 1
-        for item in items:
-            self._finish(item)
         self.waiting -= len(items) - 1
         self.counts["collapsed"] += len(items) - 1
-        chain.waiting.clear()
-        chain.waiting.append(state)
+        chain.waiting = [state]
 
     def go_into_debt(self) -> None:
         """Drop what waits, and make up for it with the mirror's state later."""
         debt, oldest_at = (self.progress, self._feed.offered), self.oldest_at
         for chain in self._chains.values():
-            for item in chain.waiting:
-                self._finish(item)
             chain.waiting.clear()
             chain.is_ready = False
-        self._chains = {key: chain for key, chain in self._chains.items() if chain.is_busy}
-        self._ready.clear()
+        self._chains = {key: chain for key, chain in self._chains.items() if chain.current is not None}
+        self.ready.clear()
         self.waiting = 0
         self.debt = debt
         self._owed_since = oldest_at
@@ -213,8 +246,9 @@ class Lane:
     @property
     def can_start(self) -> bool:
         """Whether a delivery waits and there is a place for it."""
-        limit = self._in_flight if self.is_proven else 1
-        return bool(self._ready) and self.under_way < limit and not self.is_closed
+        if not self.ready or self.is_closed:
+            return False
+        return self.under_way < (self._in_flight if self.is_proven else 1)
 
     @property
     def room(self) -> int:
@@ -228,9 +262,9 @@ class Lane:
 
     def start(self) -> tuple[Chain, Item]:
         """Take the next delivery; `finish` ends it."""
-        chain = self._ready.popleft()
-        item = chain.waiting.popleft()
-        chain.is_busy, chain.is_ready = True, False
+        chain = self.ready.popleft()
+        item = chain.current = chain.waiting.pop(0)
+        chain.is_ready = False
         self.waiting -= 1
         self.under_way += 1
         return chain, item
@@ -244,40 +278,32 @@ class Lane:
             latest = item.row.id if isinstance(item, Push) else item.last
             if latest > broadcast:
                 return
-            self._finish(chain.waiting.popleft())
+            chain.waiting.pop(0)
             self.waiting -= 1
             self.counts["collapsed"] += 1
 
-    def finish(self, chain: Chain, item: Item, outcome: Outcome) -> None:
+    def finish(self, chain: Chain, outcome: Outcome) -> None:
         """Note what became of a delivery, and let the next of its object go."""
         self.counts[outcome] += 1
         if outcome in ("delivered", "refused"):
             self.is_proven = True
         elif outcome == "failed":
             self.is_proven = False
-        self._finish(item)
         self._end(chain)
 
     def put_back(self, chain: Chain, item: Item) -> None:
         """Let a delivery wait again: it could not be made ready, and nothing was sent."""
-        chain.waiting.appendleft(item)
+        chain.waiting.insert(0, item)
         self.waiting += 1
         self._end(chain)
 
     def _end(self, chain: Chain) -> None:
-        chain.is_busy = False
+        chain.current = None
         self.under_way -= 1
         if chain.waiting:
             self._line_up(chain)
         else:
             self._chains.pop(chain.key, None)
-
-    def _finish(self, item: Item) -> None:
-        left = self._unfinished[item.first] - 1
-        if left:
-            self._unfinished[item.first] = left
-        else:
-            del self._unfinished[item.first]
 
     # How far it is
 
@@ -285,8 +311,10 @@ class Lane:
     def progress(self) -> int:
         """The last broadcast up to which nothing is left to do here."""
         limit = max(self._feed.read, self._done)
-        if self._unfinished:
-            limit = min(limit, min(self._unfinished) - 1)
+        for chain in self._chains.values():
+            for item in (chain.current, *chain.waiting):
+                if item is not None and item.first <= limit:
+                    limit = item.first - 1
         return limit if self.debt is None else min(limit, self.debt[0])
 
     def tidy(self) -> None:

@@ -4,6 +4,8 @@ import asyncio
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NamedTuple
 
 import asyncpg
 
@@ -13,6 +15,8 @@ from hub.metrics import Metrics
 from hub.processes import Processes
 from parties.store import queries
 
+AT_ONCE = 200
+"""Lanes looked at before the event loop may do something else."""
 IDLE_SAVE_SECONDS = 30.0
 """A lane that had nothing to do is saved this often: nothing would be delivered twice."""
 
@@ -23,6 +27,19 @@ class _Saved:
     waiting: int
     at: float
     counts: dict[Outcome, int] = field(default_factory=dict)
+
+
+class _Row(NamedTuple):
+    lane: Lane
+    saved: _Saved
+    progress: int
+    waiting: int
+    oldest_at: datetime | None
+    counts: dict[Outcome, int]
+
+    def since(self, outcome: Outcome) -> int:
+        """Give how many there were since the last saving."""
+        return self.counts[outcome] - self.saved.counts[outcome]
 
 
 class LaneProgress:
@@ -67,32 +84,31 @@ class LaneProgress:
         if not lanes:
             return
         now = time.monotonic()
-        rows = [(lane, lane.progress, lane.waiting, lane.oldest_at, dict(lane.counts)) for lane in lanes]
-        before = [self._saved[lane.platform_id].counts for lane in lanes]
-
-        def since(*outcomes: Outcome) -> list[int]:
-            return [
-                sum(row[4][outcome] - earlier[outcome] for outcome in outcomes)
-                for row, earlier in zip(rows, before, strict=True)
-            ]
-
+        rows: list[_Row] = []
+        for number, lane in enumerate(lanes, 1):
+            saved = self._saved.get(lane.platform_id)
+            if saved is not None:
+                rows.append(_Row(lane, saved, lane.progress, lane.waiting, lane.oldest_at, dict(lane.counts)))
+            if number % AT_ONCE == 0:
+                await asyncio.sleep(0)
         try:
             async with self._database.connection() as connection:
                 await connection.execute(
                     queries("hub")["save_lanes"],
                     self._processes.id,
-                    [lane.platform_id for lane in lanes],
-                    [progress for _, progress, *_ in rows],
-                    [waiting for _, _, waiting, *_ in rows],
-                    [oldest for *_, oldest, _ in rows],
-                    since("delivered"),
-                    since("failed", "refused"),
-                    since("skipped"),
+                    [row.lane.platform_id for row in rows],
+                    [row.progress for row in rows],
+                    [row.waiting for row in rows],
+                    [row.oldest_at for row in rows],
+                    [row.since("delivered") for row in rows],
+                    [row.since("failed") + row.since("refused") for row in rows],
+                    [row.since("skipped") for row in rows],
                 )
         except (DatabaseAway, asyncpg.PostgresError):
             return  # until then a successor would deliver a little more anew
-        self._metrics.count_delivery("collapsed", sum(since("collapsed")))
-        for lane, progress, waiting, _, counts in rows:
+        self._metrics.count_delivery("collapsed", sum(row.since("collapsed") for row in rows))
+        for row in rows:
+            lane = row.lane
             lane.tidy()
-            if lane.platform_id in self._saved:
-                self._saved[lane.platform_id] = _Saved(progress, waiting, now, counts)
+            if self._saved.get(lane.platform_id) is row.saved:  # else it was lost meanwhile
+                self._saved[lane.platform_id] = _Saved(row.progress, row.waiting, now, row.counts)

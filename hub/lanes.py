@@ -17,6 +17,7 @@ import structlog
 
 from config.ocpi import PartyID
 from config.settings import Settings
+from hub.addressees import Addressee, Addressees
 from hub.database import Database, DatabaseAway
 from hub.delivery import Deliveries, NotHeld, UnderWay
 from hub.feed import BroadcastFeed
@@ -29,7 +30,6 @@ from hub.own_calls import OwnCalls
 from hub.processes import Processes
 from hub.trace import RequestLog
 from parties.contracts import PartyKey
-from routing.broadcast import receiving_parties
 from routing.objects import unfold
 from routing.table import RoutingTable
 
@@ -66,11 +66,12 @@ class Lanes:
         self._calls = calls
         self._metrics = metrics
         self._offline: set[int] = set()
+        self._addressees = Addressees(live, hub)
         self._deliveries = Deliveries(live, mirror, calls, request_log, processes, hub)
         self._lanes: dict[int, Lane] = {}
         self._feed = BroadcastFeed(live, database, mirror, processes, offer=self._offer, begun_anew=self._begin_anew)
         self._progress = LaneProgress(database, processes, metrics)
-        self._targets: dict[tuple[PartyKey, int, str], list[tuple[int, tuple[PartyID, ...]]]] = {}
+        self._targets: dict[tuple[PartyKey, int, str], list[tuple[int, tuple[Addressee, ...]]]] = {}
         self._targets_of: RoutingTable | None = None
         self._to_start: deque[Lane] = deque()
         """Lanes in which something can start, in turn."""
@@ -94,20 +95,21 @@ class Lanes:
     def _offer(self, row: BroadcastRow) -> None:
         sender = unfold(row.owner)
         push = Push(row, self._live.table)
-        for platform_id, parties in self._find_targets(sender, row.platform_id, row.module):
+        for platform_id, addressees in self._find_targets(sender, row.platform_id, row.module):
             lane = self._lanes.get(platform_id)
             if lane is not None:
-                lane.offer(push, parties, sender)
-                self._stir(lane)
+                lane.offer(push, addressees, sender)
+                if not lane.is_in_line:
+                    self._stir(lane)
 
-    def _find_targets(self, sender: PartyKey, platform_id: int, module: str) -> list[tuple[int, tuple[PartyID, ...]]]:
+    def _find_targets(self, sender: PartyKey, platform_id: int, module: str) -> list[tuple[int, tuple[Addressee, ...]]]:
         table = self._live.table
         if table is not self._targets_of or len(self._targets) >= TARGETS_MAX:
             self._targets, self._targets_of = {}, table
         found = self._targets.get((sender, platform_id, module))
         if found is None:
             each = (
-                (platform.id, receiving_parties(platform, sender, platform_id, module, table))
+                (platform.id, self._addressees.of(platform, sender, platform_id, module))
                 for platform in table.platforms.values()
             )
             found = self._targets[(sender, platform_id, module)] = [target for target in each if target[1]]
@@ -201,7 +203,7 @@ class Lanes:
             await asyncio.gather(*self._tasks, return_exceptions=True)
             for under_way in self._under_way:
                 self._deliveries.give_up(under_way)
-                self._account(under_way.lane, under_way.chain, under_way.item, "failed")
+                self._account(under_way.lane, under_way.chain, "failed")
             self._under_way.clear()
 
     async def drain(self) -> None:
@@ -246,7 +248,8 @@ class Lanes:
             if not lane.can_start or not self._processes.holds(lane.platform_id):
                 continue
             self._start(lane)
-            self._line_up(lane)  # for its next place, after everybody else
+            if lane.ready:
+                self._line_up(lane)  # for its next place, after everybody else
             started += 1
             if started >= STARTS_AT_ONCE:
                 started = 0
@@ -265,17 +268,20 @@ class Lanes:
 
     def _told(self, under_way: UnderWay) -> None:
         """End a delivery; or let a task do so, where its answer is not plainly there."""
-        if under_way not in self._under_way:  # it is still being begun, or was given up
-            under_way.is_told = True
+        try:
+            self._under_way.remove(under_way)
+        except KeyError:
+            under_way.is_told = True  # it is still being begun, or was given up
             return
-        lane, chain, item = under_way.lane, under_way.chain, under_way.item
         outcome = self._deliveries.end(under_way)
         if outcome is None:
+            self._under_way.add(under_way)  # until its task has it in hand
             self._spawn(self._go_on(under_way))
             return
-        self._under_way.discard(under_way)
-        self._account(lane, chain, item, outcome)
-        self._stir(lane)
+        lane = under_way.lane
+        self._account(lane, under_way.chain, outcome)
+        if lane.ready or lane.debt is not None:
+            self._stir(lane)
 
     async def _go_on(self, under_way: UnderWay) -> None:
         self._under_way.discard(under_way)
@@ -291,18 +297,18 @@ class Lanes:
             finally:
                 lane.put_back(chain, item)
         except BaseException:
-            lane.finish(chain, item, "failed")
+            lane.finish(chain, "failed")
             raise
         else:
-            self._account(lane, chain, item, outcome)
+            self._account(lane, chain, outcome)
         self._stir(lane)
 
-    def _account(self, lane: Lane, chain: Chain, item: Item, outcome: Outcome) -> None:
+    def _account(self, lane: Lane, chain: Chain, outcome: Outcome) -> None:
         if outcome in ("failed", "skipped"):
             self._rests[lane.platform_id] = time.monotonic() + self._settings.breaker_time
             if self._catches_up(lane):
                 lane.go_into_debt()
-        lane.finish(chain, item, outcome)
+        lane.finish(chain, outcome)
         self._metrics.count_delivery(outcome)
 
     def _catches_up(self, lane: Lane) -> bool:
@@ -362,17 +368,16 @@ class Lanes:
         platform = self._live.table.platforms.get(lane.platform_id)
         if platform is not None:
             sender = unfold(row.owner)
-            parties = receiving_parties(platform, sender, row.platform_id, row.module, self._live.table)
-            lane.offer_anyway(row, parties, sender)
+            lane.offer_anyway(row, self._addressees.of(platform, sender, row.platform_id, row.module), sender)
 
     def _offer_state(self, lane: Lane, current: Current) -> None:
         platform = self._live.table.platforms.get(lane.platform_id)
         if platform is None or current.broadcast is None:
             return
         sender = unfold(current.key.owner)
-        parties = receiving_parties(platform, sender, current.platform_id, current.key.module, self._live.table)
+        addressees = self._addressees.of(platform, sender, current.platform_id, current.key.module)
         state = State(current.broadcast, current.broadcast, datetime.now(UTC))
-        lane.offer_state(current.key, state, parties, sender, current.platform_id)
+        lane.offer_state(current.key, state, addressees, sender, current.platform_id)
 
     # How far it is
 

@@ -78,6 +78,8 @@ class OwnCalls:
         )
         self._known: dict[int, AsyncCircuitBreaker] = {}
         """The breakers by platform: asking for one costs as much as sending a request."""
+        self._not_closed: set[int] = set()
+        """The platforms whose breaker is not closed: looked up for each push, of which there are thousands at once."""
         self.on_answer: Callable[[int], None] = lambda platform_id: None
         """Told of every platform that answered: a sign of life."""
         self.on_silence: Callable[[int], None] = lambda platform_id: None
@@ -121,21 +123,29 @@ class OwnCalls:
         )
         request = http.Request(method, url, fields, content)
         seconds = timeout or self._settings.broadcast_timeout
-        if begun is not None:
-            async with AsyncExitStack() as stack:
-                stack.push_async_exit(self._known[platform.id])  # which let it through when it was sent
-                return await self._send(platform, request, seconds, limit, is_sign, begun)
         if not guarded:
             return await self._send(platform, request, seconds, limit, is_sign)
         breaker = self._known.get(platform.id)
         if breaker is None:
             breaker = self._known[platform.id] = await self._breakers.get_breaker(str(platform.id))
         try:
-            async with breaker:
-                return await self._send(platform, request, seconds, limit, is_sign)
+            async with AsyncExitStack() as stack:
+                if begun is None:
+                    await stack.enter_async_context(breaker)
+                else:
+                    stack.push_async_exit(breaker)  # it let the request through when that was sent
+                return await self._send(platform, request, seconds, limit, is_sign, begun)
         except OpenedState as exc:
             exc.with_traceback(None)  # it is one and the same every time, and would gather all who met it
             raise PassedOver from None
+        finally:
+            self._look_at(platform.id, breaker)
+
+    def _look_at(self, platform_id: int, breaker: AsyncCircuitBreaker) -> None:
+        if breaker.context.state == "closed":
+            self._not_closed.discard(platform_id)
+        else:
+            self._not_closed.add(platform_id)
 
     def begin(
         self,
@@ -152,8 +162,7 @@ class OwnCalls:
         `request` is all of it, head and body. Once `told` is called, `end` takes an answer that is plainly there; for
         any other there is `call`.
         """
-        breaker = self._known.get(platform_id)
-        if breaker is None or breaker.context.state != "closed":
+        if platform_id in self._not_closed:
             return None
         seconds = self._settings.broadcast_timeout
         return self._client.try_send(pool_key, method, request, lane="ordinary", timeout=seconds, hold=limit, told=told)
@@ -165,9 +174,6 @@ class OwnCalls:
         if body is None or len(body) > limit or 300 <= status < 400:
             return None
         held.end()
-        context = self._known[platform_id].context
-        if context.state != "closed":  # it opened or half opened meanwhile
-            context.handle_end_request()
         self._metrics.answered(platform_id)
         status_code = read_status_code(body.removeprefix(BOM))
         if status < 300 or status_code is not None:  # else a proxy in front of it
@@ -179,6 +185,7 @@ class OwnCalls:
         breaker = await self._breakers.get_breaker(str(platform_id))
         if breaker.context.state != "closed":
             breaker.context.set_state(ClosedState())
+        self._look_at(platform_id, breaker)
 
     async def _send(
         self,

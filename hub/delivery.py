@@ -4,6 +4,7 @@ A push that can go out at once is begun by a call and ended when its answer is t
 else has one.
 """
 
+import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ _UNAVAILABLE = frozenset({401, 429, 502, 503, 504})
 """A platform that has lost the hub's token, has too much to do, or is behind a proxy that does not reach it."""
 
 
+_STOPPED = "The hub stopped before the answer was there."
 ANSWER_MAX = 1024 * 1024
 """Largest answer to a push that is read, in bytes."""
 
@@ -171,7 +173,7 @@ class Deliveries:
     def give_up(self, under_way: UnderWay) -> None:
         """End a delivery that nobody can wait for any longer."""
         under_way.held.end()
-        self._note(under_way.sent, "failed", problem="The hub stopped before the answer was there.")
+        self._note(under_way.sent, "failed", problem=_STOPPED)
 
     async def deliver(self, lane: Lane, chain: Chain, item: Item) -> Outcome:
         """Send a push, or the state that stands for several; give what became of it. Raises DatabaseAway, NotHeld.
@@ -238,6 +240,9 @@ class Deliveries:
             outcome, problem = "skipped", "It did not answer lately."
         except (http.ClientError, ValueError) as exc:
             outcome, problem = "failed", str(exc)
+        except asyncio.CancelledError:
+            self._note(sent, "failed", problem=_STOPPED)
+            raise
         self._note(sent, outcome, (answer.http_status, answer.status_code) if answer else None, problem)
         return outcome
 

@@ -4,21 +4,26 @@ import os
 from collections.abc import Iterator
 
 _AT_ONCE = 64
-
-
-def _ids() -> Iterator[str]:
-    while True:
-        digits = os.urandom(16 * _AT_ONCE).hex()  # the system is asked once for many
-        for at in range(0, len(digits), 32):
-            yield (
-                f"{digits[at : at + 8]}-{digits[at + 8 : at + 12]}-4{digits[at + 13 : at + 16]}"
-                f"-a{digits[at + 17 : at + 20]}-{digits[at + 20 : at + 32]}"
-            )
-
-
-_made = _ids()
+"""Asking the kernel costs as much as writing an id down."""
 
 
 def new_id() -> str:
     """Make an id for X-Request-ID: a random UUID (R-170)."""
-    return next(_made)
+    return next(_ids)
+
+
+def _make_ids() -> Iterator[str]:
+    while True:
+        values = os.urandom(16 * _AT_ONCE).hex()
+        for start in range(0, len(values), 32):
+            value = values[start : start + 32]
+            yield f"{value[:8]}-{value[8:12]}-4{value[13:16]}-a{value[17:20]}-{value[20:]}"
+
+
+def _begin() -> None:
+    global _ids
+    _ids = _make_ids()
+
+
+_ids = _make_ids()
+os.register_at_fork(after_in_child=_begin)  # else parent and child would give out the same ones

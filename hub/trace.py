@@ -171,7 +171,7 @@ class RequestLog:
         """
         if not self._as_json:
             return False
-        self._lines.append(f'{{"timestamp":"{self._timestamp()}","level":"info",{facts}}}\n'.encode())
+        self._lines.append(f'{{"timestamp":"{self._timestamp(time.time())}","level":"info",{facts}}}\n'.encode())
         if len(self._lines) >= _FLUSH_LINES:
             self.flush()
         return True

@@ -14,6 +14,8 @@ from hub.answer_head import AnswerHead, Field, answer_heads, read_fields
 from hub.heads import UNKNOWN
 
 HIGH_WATER = 256 * 1024  # bytes of an answer held before the platform is made to wait
+_LARGE = 32 * 1024
+LOW_WATER = HIGH_WATER // 2  # and before it may go on
 MAX_INTERIM_ANSWERS = 8  # 1xx answers before the real one
 
 _ADDED_HERE = frozenset({"host", "content-length", "transfer-encoding"})
@@ -310,10 +312,13 @@ class Connection(asyncio.Protocol):
             if self._error:
                 raise self._error
             return b""
-        data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
-        self._chunks.clear()
-        self._body_size = 0
-        if self._reading_paused:
+        if len(self._chunks[0]) >= _LARGE:  # to join these would cost more than to give one after the other
+            data = self._chunks.pop(0)
+        else:
+            data = b"".join(self._chunks)
+            self._chunks.clear()
+        self._body_size -= len(data)
+        if self._reading_paused and self._body_size <= LOW_WATER:
             self._reading_paused = False
             if not self.is_closing:
                 self._transport.resume_reading()

@@ -5,6 +5,7 @@ connection between hub and receiver (its 401, HTML of a proxy) never reaches the
 """
 
 import re
+from collections.abc import Iterator
 
 import orjson
 
@@ -13,7 +14,8 @@ from config.ocpi import NotFound, OCPIError, ReceiverNotConnected, RoutingFailed
 FULL_PARSE_MAX = 8 * 1024
 """Answers up to this many bytes are parsed whole; of larger ones the ends are looked at (a few µs, not megabytes)."""
 _WINDOW = 512
-_STATUS_CODE = re.compile(rb'(?<!\\)"status_code"\s*:\s*(\d{1,9})(?=\s*[,}])')
+_NAME = b'"status_code"'
+_STATUS_CODE = re.compile(rb'"status_code"\s*:\s*(\d{1,9})(?=\s*[,}])')
 _STRUCTURE = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]]', re.DOTALL)
 _SPACE = b" \t\r\n"
 
@@ -45,13 +47,23 @@ def read_status_code(body: bytes) -> int | None:
     if head[:1] != b"{" or tail[-1:] != b"}":
         return None
     # Where nothing but the envelope is open, the member is its own and not one of its data's.
-    for match in _STATUS_CODE.finditer(tail, 1):
+    for match in _find(tail):
         if _opened(tail[match.end() :]) == -1:
             return int(match[1])
-    for match in _STATUS_CODE.finditer(head):
+    for match in _find(head):
         if _opened(head[: match.start()]) == 1:
             return int(match[1])
     return _parse_status_code(body)
+
+
+def _find(piece: bytes) -> Iterator[re.Match[bytes]]:
+    """Give where a piece of JSON has a status_code, not at its very beginning or within a string."""
+    at = piece.find(_NAME, 1)
+    while at > 0:
+        match = _STATUS_CODE.match(piece, at)
+        if match is not None and piece[at - 1] != 0x5C:
+            yield match
+        at = piece.find(_NAME, at + 1)
 
 
 def _opened(piece: bytes) -> int:

@@ -225,11 +225,13 @@ async def serve_members(
     ops_port: int,
     retire: asyncio.Event | None = None,
     on_started: Callable[[], None] = lambda: None,
+    table_seconds: float | None = None,
     **facts: object,
 ) -> None:
     """Serve members until `stop` is set, then let requests under way finish.
 
-    `retire` is for a process whose successor serves already: it leaves the members more time. `facts` are logged.
+    `retire` is for a process whose successor serves already: it leaves the members more time. `table_seconds` is for a
+    successor: it serves when it has a routing table, and raises DatabaseAway without one by then. `facts` are logged.
     """
     settings = hub.settings
     retire = retire or asyncio.Event()
@@ -254,6 +256,8 @@ async def serve_members(
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(settings.tls_certificate, settings.tls_key)
     async with hub.running() as beside:
+        if table_seconds is not None:
+            await _wait_for_table(hub, table_seconds, stop, beside)
         await runner.setup()
         site = web.SockSite(runner, member_socket, ssl_context=context, backlog=1024)
         await site.start()
@@ -280,6 +284,22 @@ async def serve_members(
         await runner.cleanup()
         if beside.done():
             beside.result()
+
+
+async def _wait_for_table(hub: Hub, seconds: float, stop: asyncio.Event, beside: asyncio.Task[None]) -> None:
+    """Wait for the first routing table, unless the hub is stopped meanwhile. Raises DatabaseAway."""
+    if hub.live.is_loaded:
+        return
+    loaded = asyncio.Event()
+    hub.live.on_loaded.append(loaded.set)
+    ends = [asyncio.create_task(loaded.wait()), asyncio.create_task(stop.wait())]
+    await asyncio.wait((*ends, beside), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    for end in ends:
+        end.cancel()
+    if beside.done():
+        beside.result()
+    if not loaded.is_set() and not stop.is_set():
+        raise DatabaseAway("the database is away")
 
 
 async def _retire(server: MemberServer, settings: Settings, stop: asyncio.Event) -> None:

@@ -26,6 +26,8 @@ LISTEN_IN_SECONDS = 5.0
 LEAST_PAUSE_SECONDS, MOST_PAUSE_SECONDS = 0.1, 10.0
 """Before a worker that died is replaced; twice as long each time that one dies within LONG_LIFE_SECONDS."""
 LONG_LIFE_SECONDS = 10.0
+TABLE_SECONDS = 10.0
+"""How long a worker of a renewal may take to read a routing table: one without it cannot do what the old one does."""
 RETIRE_SECONDS = 20.0
 """What a worker that is replaced may take to end beside its own limits."""
 STOP_SECONDS = 50.0
@@ -104,15 +106,16 @@ class Parent:
         await self._start_serving(1)
         await asyncio.gather(*(self._start_serving(number) for number in range(2, self._settings.workers + 1)))
 
-    async def _start_serving(self, number: int) -> Worker:
+    async def _start_serving(self, number: int, table_seconds: float | None = None) -> Worker:
         """Start a worker and wait until it serves, as the one of its number from then on. Raises StartFailed."""
-        worker = await self._start(number)
+        worker = await self._start(number, table_seconds)
         await worker.serving()
         self._current[number] = worker
         return worker
 
-    async def _start(self, number: int) -> Worker:
-        worker = await Worker.start(self._order | {"number": number}, self._member_socket, self._totals.take)
+    async def _start(self, number: int, table_seconds: float | None = None) -> Worker:
+        order = self._order | {"number": number, "table_seconds": table_seconds}
+        worker = await Worker.start(order, self._member_socket, self._totals.take)
         self._alive.add(worker)
         self._own(self._watch(worker))
         return worker
@@ -164,11 +167,11 @@ class Parent:
             notify("READY")
 
     async def _renew_all(self) -> None:
-        """Replace one after the other by a new one that serves already. Raises StartFailed."""
+        """Replace one after the other by a new one that serves already, and can route. Raises StartFailed."""
         wanted, number = 1, 1
         while number <= wanted:
             before = self._current.get(number)
-            worker = await self._start_serving(number)
+            worker = await self._start_serving(number, TABLE_SECONDS)
             if before is not None:
                 await self._retire(before)
             wanted, number = worker.wanted, number + 1

@@ -13,7 +13,7 @@ import uvloop
 
 from config.log import configure_logging, wants_json
 from config.settings import Settings, read_settings
-from hub.database import DatabaseRefused, SchemaTooNew
+from hub.database import DatabaseAway, DatabaseRefused, SchemaTooNew
 from hub.embedded_postgres import EmbeddedPostgresError
 from hub.server import Hub, serve_members, stop_on_signals
 from hub.trace import RequestLog
@@ -21,7 +21,7 @@ from hub.tuning import collect_less, keep_memory
 from hub.workers.channel import Channel, pack
 from hub.workers.whole_lines import WholeLines
 
-FORESEEN = (SchemaTooNew, EmbeddedPostgresError, DatabaseRefused, ValueError)
+FORESEEN = (SchemaTooNew, EmbeddedPostgresError, DatabaseRefused, DatabaseAway, ValueError)
 """What can keep a hub from starting, and says why in a plain sentence."""
 
 
@@ -39,6 +39,8 @@ class Order(msgspec.Struct, frozen=True):
     """Where settings are read from, anew by each worker."""
     chosen: dict[str, Any]
     """Settings that come before all others."""
+    table_seconds: float | None
+    """How long it may take to read a routing table before it serves; None when it serves without one."""
 
 
 def main(argument: str) -> int:
@@ -85,6 +87,7 @@ async def _serve(order: Order, settings: Settings, end: socket.socket, served: a
             ops_port=order.ops_port,
             retire=retire,
             on_started=tell,
+            table_seconds=order.table_seconds,
             worker=order.number,
         )
     finally:

@@ -12,8 +12,10 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import parse_qs, quote, urlsplit
 
 import aiohttp
+import asyncpg
 import psutil
 import pytest
 from prometheus_client.samples import Sample
@@ -262,6 +264,67 @@ async def test_settings_that_cannot_be_used_leave_the_hub_as_it_is(database_url:
         hub.process.send_signal(signal.SIGHUP)
         assert (await hub.wait_for_line(action="reloaded", workers=1))["workers"] == 1
         assert len(workers_of(hub)) == 1
+
+
+class Way:
+    """A way to the tests' PostgreSQL that can be cut: a link to its socket."""
+
+    def __init__(self, database_url: str, folder: Path) -> None:
+        self._database_url = database_url
+        place = parse_qs(urlsplit(database_url).query)
+        self._socket = Path(place["host"][0]) / f".s.PGSQL.{place['port'][0]}"
+        self._link = folder / self._socket.name
+        self.url = database_url.replace(quote(place["host"][0]), quote(str(folder)))
+        assert self.url != database_url
+
+    def open(self) -> None:
+        """Let everybody through."""
+        self._link.symlink_to(self._socket)
+
+    async def cut(self) -> None:
+        """Let nobody through, and end the connections that there are."""
+        self._link.unlink()
+        connection = await asyncpg.connect(self._database_url)
+        await connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid != pg_backend_pid()"
+        )
+        await connection.close()
+
+
+@pytest.fixture
+def way(database_url: str, tmp_path: Path) -> Way:
+    """A way to the test's database."""
+    made = Way(database_url, tmp_path)
+    made.open()
+    return made
+
+
+async def test_while_the_database_is_away_a_renewal_leaves_the_processes_that_can_route(
+    database_url: str, way: Way
+) -> None:
+    async with serving(environment(way.url)) as hub, members(hub, database_url) as (cpo, emsp):
+        quiet(emsp)
+        before = {process.pid for process in workers_of(hub)}
+        async with Load(cpo) as load:
+            await load.more()
+            await way.cut()
+            hub.process.send_signal(signal.SIGHUP)
+            failed = await until(
+                lambda: next((line for line in hub.lines if line.get("action") == "reload_failed"), None),
+                "the renewal is given up",
+                seconds=30,
+            )
+            await load.more()
+        assert failed["reason"] == "the database is away"
+        as_ever(load)
+        await until(lambda: {process.pid for process in workers_of(hub)} == before, "the new one has ended")
+        way.open()
+        hub.process.send_signal(signal.SIGHUP)
+        await hub.wait_for_line(action="reloaded")
+        assert not before & {process.pid for process in workers_of(hub)}
+        assert await hub.stop() == 0
+        assert hub.err == []
 
 
 # Ending

@@ -65,11 +65,16 @@ class Parent:
         self._is_stopping = False
         self._stop, self._renew = asyncio.Event(), asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._failure: BaseException | None = None
+        """What nobody foresaw in one of them: the parent cannot go on."""
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
 
     async def run(self) -> None:
-        """Serve until SIGTERM or SIGINT; SIGHUP renews the workers. Raises StartFailed when none can be started."""
+        """Serve until SIGTERM or SIGINT; SIGHUP renews the workers.
+
+        Raises StartFailed when none can be started, and what nobody foresaw when the workers cannot be looked after.
+        """
         loop = asyncio.get_running_loop()
         for number, event in ((signal.SIGTERM, self._stop), (signal.SIGINT, self._stop), (signal.SIGHUP, self._renew)):
             loop.add_signal_handler(number, event.set)
@@ -85,6 +90,8 @@ class Parent:
         finally:
             await self._end_all()
             await ops.cleanup()
+        if self._failure is not None:
+            raise self._failure
 
     async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> bool:
         """Do something to its end, unless the hub is stopped meanwhile; gives whether it was done."""
@@ -205,12 +212,18 @@ class Parent:
                 log.error("not every process ended in time", action="killed", workers=len(late))
                 for worker in self._alive:
                     worker.kill()
-                await asyncio.gather(*ending)
+                await asyncio.gather(*ending, return_exceptions=True)
 
     def _own(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._disown)
+
+    def _disown(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (failure := task.exception()) is not None:
+            self._failure = self._failure or failure
+            self._stop.set()
 
     # For operators
 

@@ -55,22 +55,23 @@ class Worker:
         cls, order: dict[str, Any], member_socket: socket.socket, told: "Callable[[Worker, list[Family]], None]"
     ) -> "Worker":
         """Start a process of the code and the settings as they are now; `told` gets its metrics. Raises StartFailed."""
-        ours, theirs = pair()
-        order |= {"member_socket": member_socket.fileno(), "channel": theirs.fileno()}
-        try:
-            with theirs:
-                process = await asyncio.create_subprocess_exec(
-                    *(sys.executable, "-P", "-m", "hub.workers.worker", msgspec.json.encode(order).decode()),
-                    stdin=asyncio.subprocess.DEVNULL,
-                    pass_fds=(member_socket.fileno(), theirs.fileno()),
-                    process_group=0,  # Ctrl-C is for the parent, which tells the workers
-                )
-        except BaseException as exc:
-            ours.close()  # by which a process that is there already ends
-            if isinstance(exc, OSError):
+        with contextlib.ExitStack() as undo:
+            try:
+                ours, theirs = pair()
+                undo.callback(ours.close)  # by which a process that is there already ends
+                order |= {"member_socket": member_socket.fileno(), "channel": theirs.fileno()}
+                with theirs:
+                    process = await asyncio.create_subprocess_exec(
+                        *(sys.executable, "-P", "-m", "hub.workers.worker", msgspec.json.encode(order).decode()),
+                        stdin=asyncio.subprocess.DEVNULL,
+                        pass_fds=(member_socket.fileno(), theirs.fileno()),
+                        process_group=0,  # Ctrl-C is for the parent, which tells the workers
+                    )
+                channel = await Channel.on(ours)
+            except OSError as exc:
                 raise StartFailed(f"No process can be started: {exc}") from exc
-            raise
-        return cls(order["number"], process, await Channel.on(ours), told)
+            undo.pop_all()
+        return cls(order["number"], process, channel, told)
 
     def __repr__(self) -> str:
         return f"<Worker {self.number}, pid {self._process.pid}{', leaving' if self.is_leaving else ''}>"

@@ -8,7 +8,8 @@ import select
 class WholeLines(io.TextIOBase):
     """Writes at `flush`, whole lines, as many at a time as the kernel keeps together (PIPE_BUF).
 
-    A longer write into a pipe that is full can be mixed with another process's.
+    A longer write into a pipe that is full can be mixed with another process's. What cannot be written, since the disk
+    is full or nobody reads any more, is dropped: nothing that the hub does depends on its log.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -42,4 +43,7 @@ class WholeLines(io.TextIOBase):
             end = begin + select.PIPE_BUF
             if end < len(text):
                 end = text.rfind(b"\n", begin, end) + 1 or text.find(b"\n", end) + 1 or len(text)
-            begin += os.write(self._descriptor, text[begin:end])
+            try:
+                begin += os.write(self._descriptor, text[begin:end])
+            except OSError:
+                return

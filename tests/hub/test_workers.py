@@ -20,13 +20,16 @@ import psutil
 import pytest
 from prometheus_client.samples import Sample
 
+from config.settings import read_settings
 from hub.metric_families import GAUGES, merge
 from hub.metrics import Metrics
 from hub.simulator import Reply, SimulatedPlatform, envelope
+from hub.workers.parent import Parent
 from hub.workers.totals import Totals
 from hub.workers.whole_lines import WholeLines
 from tests.commands import COMMAND, Serving, assert_plain_failure, environment, run, serving
 from tests.hub.test_metrics import samples, value
+from tests.hubs import SECRET_KEY
 from tests.waiting import until
 
 BEC, TNM = ("BE-BEC", "CPO"), ("DE-TNM", "EMSP")
@@ -387,6 +390,38 @@ async def test_an_embedded_postgres_ends_with_the_last_process(data_dir: Path) -
         assert await hub.stop() == 0
         assert hub.err == []
     await until(lambda: not (data_dir / "postgres" / "postmaster.pid").exists(), "PostgreSQL has ended")
+
+
+async def test_a_log_that_nobody_reads_any_more_ends_no_process(hub: Serving, database_url: str) -> None:
+    async with members(hub, database_url) as (cpo, emsp):
+        quiet(emsp)
+        before = {process.pid for process in workers_of(hub)}
+        hub.process._transport.get_pipe_transport(1).close()  # type: ignore[attr-defined]
+        victim = workers_of(hub)[0]
+        victim.kill()
+        await until(lambda: has_workers(hub, 2), "another one is there")
+        async with Load(cpo) as load:
+            await load.more(100)
+        as_ever(load)
+        assert len({process.pid for process in workers_of(hub)} & before) == 1
+        assert await hub.stop() == 0
+        assert hub.err == []
+
+
+async def test_a_failure_that_nobody_foresaw_ends_the_parent_and_the_processes(database_url: str) -> None:
+    chosen = {"database_url": database_url, "secret_key": SECRET_KEY, "pulls": "off", "ops_port": 1}
+
+    async def fail() -> None:
+        await until(lambda: parent._current, "a process serves")
+        raise RuntimeError("unforeseen")
+
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as ops:
+        chosen["port"] = one.getsockname()[1]
+        parent = Parent(read_settings(None, **chosen), one, ops, chosen=chosen)
+        parent._own(fail())
+        with pytest.raises(RuntimeError, match="unforeseen"):
+            await parent.run()
+    assert not [each for each in psutil.Process().children() if "hub.workers.worker" in each.cmdline()]
 
 
 # Starting

@@ -251,10 +251,7 @@ async def serve_members(
             hand_over_to=server.make_connection,
         )
     runner = web.ServerRunner(server, shutdown_timeout=BREAK_OFF_SECONDS)
-    context = None
-    if settings.tls_certificate is not None:
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(settings.tls_certificate, settings.tls_key)
+    context = _tls_context(settings)
     async with hub.running() as beside:
         if table_seconds is not None:
             await _wait_for_table(hub, table_seconds, stop, beside)
@@ -284,6 +281,21 @@ async def serve_members(
         await runner.cleanup()
         if beside.done():
             beside.result()
+
+
+def _tls_context(settings: Settings) -> ssl.SSLContext | None:
+    """Give what serves TLS, if it is served here. Raises ValueError when its files cannot be used."""
+    if settings.tls_certificate is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(settings.tls_certificate, settings.tls_key)
+    except OSError as exc:  # as an ssl.SSLError is, too
+        reason = exc.strerror or str(exc)
+        raise ValueError(
+            f"tls_certificate: {settings.tls_certificate} with {settings.tls_key} cannot be used: {reason}"
+        ) from exc
+    return context
 
 
 async def _wait_for_table(hub: Hub, seconds: float, stop: asyncio.Event, beside: asyncio.Task[None]) -> None:

@@ -20,7 +20,10 @@ def take_socket() -> socket.socket | None:
         return None
     if count != "1":
         raise SocketRefused(f"{count} sockets are handed over, and the hub takes one: leave one ListenStream.")
-    taken = socket.socket(fileno=_FIRST)
+    try:
+        taken = socket.socket(fileno=_FIRST)
+    except OSError as exc:
+        raise SocketRefused(f"What is handed over as descriptor {_FIRST} is no socket: {exc.strerror}.") from exc
     is_tcp = taken.family in (socket.AF_INET, socket.AF_INET6) and taken.type == socket.SOCK_STREAM
     if not is_tcp or not taken.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
         raise SocketRefused("The socket handed over is no listening TCP socket: let ListenStream name a port.")

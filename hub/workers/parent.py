@@ -4,6 +4,7 @@ import asyncio
 import signal
 import socket
 import time
+from collections import defaultdict
 from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ log = structlog.get_logger()
 LISTEN_IN_SECONDS = 5.0
 """How often workers tell their metrics unasked: what one has counted since is lost when it is killed."""
 LEAST_PAUSE_SECONDS, MOST_PAUSE_SECONDS = 0.1, 10.0
-"""Before a worker that died is replaced; twice as long each time that one dies within LONG_LIFE_SECONDS."""
+"""Before a worker that died is replaced; twice as long when one dies within LONG_LIFE_SECONDS or cannot be started."""
 LONG_LIFE_SECONDS = 10.0
 TABLE_SECONDS = 10.0
 """How long a worker of a renewal may take to read a routing table: one without it cannot do what the old one does."""
@@ -59,6 +60,8 @@ class Parent:
         """The workers that there should be, by number."""
         self._alive: set[Worker] = set()
         """All of them, with those that are on their way in or out."""
+        self._turns: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
+        """Held, by number, while another worker is put in the place of one."""
         self._pauses: dict[int, float] = {}
         self._totals = Totals()
         self._deaths = 0
@@ -137,24 +140,32 @@ class Parent:
             return
         self._deaths += 1
         facts = {"worker": worker.number, "exit_code": code, "reason": worker.reason}
+        pause = self._pause_after(worker)
+        log.error(
+            "a process that serves members has ended unasked; another one follows",
+            action="worker_died",
+            pause_seconds=pause,
+            **{name: fact for name, fact in facts.items() if fact is not None},
+        )
         while True:
-            pause = self._next_pause(worker)
-            log.error(
-                "a process that serves members has ended unasked; another one follows",
-                action="worker_died",
-                pause_seconds=pause,
-                **{name: fact for name, fact in facts.items() if fact is not None},
-            )
             await asyncio.sleep(pause)
-            if self._current.get(worker.number) is not worker:
-                return
-            try:
-                self._current[worker.number] = await self._start(worker.number)
-                return
-            except StartFailed as exc:
-                facts["reason"] = str(exc)
+            async with self._turns[worker.number]:
+                if self._current.get(worker.number) is not worker:  # it was renewed meanwhile, or is not wanted
+                    return
+                try:
+                    self._current[worker.number] = await self._start(worker.number)
+                    return
+                except StartFailed as exc:
+                    pause = self._pauses[worker.number] = min(2 * pause, MOST_PAUSE_SECONDS)
+                    log.error(
+                        "no process can be started in its place; trying again",
+                        action="start_failed",
+                        worker=worker.number,
+                        pause_seconds=pause,
+                        reason=str(exc),
+                    )
 
-    def _next_pause(self, worker: Worker) -> float:
+    def _pause_after(self, worker: Worker) -> float:
         is_short = time.monotonic() - worker.started_at < LONG_LIFE_SECONDS
         before = self._pauses.get(worker.number, 0.0) if is_short else 0.0
         pause = min(max(2 * before, LEAST_PAUSE_SECONDS), MOST_PAUSE_SECONDS)
@@ -166,31 +177,47 @@ class Parent:
             await self._renew.wait()
             self._renew.clear()
             notify("RELOADING")
-            try:
-                await self._renew_all()
-                log.info("every process that serves members is new", action="reloaded", workers=len(self._current))
-            except StartFailed as exc:
-                log.error("the hub goes on as it was", action="reload_failed", reason=str(exc))
+            await self._renew_all()
             notify("READY")
 
     async def _renew_all(self) -> None:
-        """Replace one after the other by a new one that serves already, and can route. Raises StartFailed."""
-        wanted, number = 1, 1
-        while number <= wanted:
+        """Replace one after the other by a new one that serves already, and can route, as far as those start."""
+        wanted, renewed = len(self._current), 0
+        try:
+            while renewed < wanted:
+                worker = await self._renew_one(renewed + 1)
+                wanted, renewed = worker.wanted, renewed + 1
+        except StartFailed as exc:
+            said = f"{renewed} of {wanted} processes are new; beside them the hub goes on as it was"
+            log.error(
+                said if renewed else "the hub goes on as it was",
+                action="reload_failed",
+                renewed=renewed,
+                workers=wanted,
+                reason=str(exc),
+            )
+            return
+        await asyncio.gather(*(self._dismiss(number) for number in list(self._current) if number > wanted))
+        log.info("every process that serves members is new", action="reloaded", workers=wanted)
+
+    async def _renew_one(self, number: int) -> Worker:
+        async with self._turns[number]:
             before = self._current.get(number)
             worker = await self._start_serving(number, TABLE_SECONDS)
-            if before is not None:
-                await self._retire(before)
-            wanted, number = worker.wanted, number + 1
-        superfluous = [self._current.pop(number) for number in list(self._current) if number > wanted]
-        await asyncio.gather(*(self._retire(worker) for worker in superfluous))
+        if before is not None:
+            await self._retire(before)
+        return worker
+
+    async def _dismiss(self, number: int) -> None:
+        async with self._turns[number]:
+            worker = self._current.pop(number)
+        await self._retire(worker)
 
     async def _retire(self, worker: Worker) -> None:
         """Let a worker finish what it has begun, as long as that may take by its own limits."""
-        limits = self._settings.forward_timeout, self._settings.drain_timeout, self._settings.lane_drain_timeout
         worker.retire()
         try:
-            await asyncio.wait_for(worker.ended(), sum(limits) + RETIRE_SECONDS)
+            await asyncio.wait_for(worker.ended(), worker.finish_seconds + RETIRE_SECONDS)
         except TimeoutError:
             log.error("a process that was replaced did not end", action="killed", worker=worker.number)
             worker.kill()

@@ -42,6 +42,8 @@ class Worker:
         self.started_at = time.monotonic()
         self.wanted = 1
         """How many workers there should be by the settings that this one has read."""
+        self.finish_seconds = 0.0
+        """How long it may take to finish what it has begun, by the same settings."""
         self._process = process
         self._channel = channel
         self._told = told
@@ -144,7 +146,7 @@ class Worker:
 
     def _hear(self, said: dict[str, Any]) -> None:
         if "started" in said:
-            self.wanted = said["workers"]
+            self.wanted, self.finish_seconds = said["workers"], said["finish_seconds"]
             if not self._is_serving.done():
                 self._is_serving.set_result(None)
         if "failed" in said and not self._is_serving.done():

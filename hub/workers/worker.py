@@ -76,9 +76,11 @@ async def _serve(order: Order, settings: Settings, end: socket.socket, served: a
     def tell() -> None:
         served.set()
         collect_less()
-        channel.say(started=True, workers=settings.workers)
+        limits = settings.forward_timeout, settings.drain_timeout, settings.lane_drain_timeout
+        channel.say(started=True, workers=settings.workers, finish_seconds=sum(limits))
 
     answering = asyncio.create_task(_answer(channel, hub, retire))
+    answering.add_done_callback(lambda _: stop.set())  # a worker whose parent hears nothing is of no use
     try:
         await serve_members(
             hub,
@@ -95,6 +97,8 @@ async def _serve(order: Order, settings: Settings, end: socket.socket, served: a
         await asyncio.gather(answering, return_exceptions=True)
         channel.say(id=0, metrics=hub.metrics.families(is_scrape=False))
         await channel.close()
+    if not answering.cancelled():
+        answering.result()
 
 
 async def _answer(channel: Channel, hub: Hub, retire: asyncio.Event) -> None:

@@ -25,6 +25,7 @@ from hub.metric_families import GAUGES, merge
 from hub.metrics import Metrics
 from hub.simulator import Reply, SimulatedPlatform, envelope
 from hub.workers.parent import Parent
+from hub.workers.started import Worker
 from hub.workers.totals import Totals
 from hub.workers.whole_lines import WholeLines
 from tests.commands import COMMAND, Serving, assert_plain_failure, environment, run, serving
@@ -188,7 +189,7 @@ async def test_a_process_that_is_killed_is_replaced_and_what_it_counted_stays(hu
         assert (died["exit_code"], died["level"]) == (-signal.SIGKILL, "error")
         async with Load(cpo) as after:  # the other one serves meanwhile
             await after.more(100)
-            await all_started(hub, 3)
+            await until(lambda: has_workers(hub, 2), "both serve")
             await after.more(100)
         as_ever(after)
         found = await scrape(hub)
@@ -267,6 +268,76 @@ async def test_settings_that_cannot_be_used_leave_the_hub_as_it_is(database_url:
         hub.process.send_signal(signal.SIGHUP)
         assert (await hub.wait_for_line(action="reloaded", workers=1))["workers"] == 1
         assert len(workers_of(hub)) == 1
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.3])
+async def test_a_process_that_dies_while_it_is_renewed_leaves_as_many_as_there_should_be(
+    hub: Serving, seconds: float
+) -> None:
+    await until(lambda: has_workers(hub, 2), "both serve")
+    before = workers_of(hub)
+    hub.process.send_signal(signal.SIGHUP)
+    await asyncio.sleep(seconds)  # before and while its successor starts, which nothing outside shows
+    for process in before:
+        process.kill()
+    await hub.wait_for_line(action="reloaded")
+    await until(lambda: has_workers(hub, 2), "both serve")
+    await until(lambda: len(workers_of(hub)) == 2, "there is none beside them")
+    assert not {each.pid for each in before} & {each.pid for each in workers_of(hub)}
+    assert value(await scrape(hub), "ocpi_hub_worker_deaths_total") == 2
+    assert await hub.stop() == 0
+    assert hub.err == []
+
+
+async def test_a_process_that_cannot_be_started_is_tried_again_ever_more_rarely(hub: Serving) -> None:
+    await until(lambda: has_workers(hub, 2), "both serve")
+    parent = psutil.Process(hub.process.pid)
+    limits = parent.rlimit(psutil.RLIMIT_NOFILE)
+    parent.rlimit(psutil.RLIMIT_NOFILE, (3, limits[1]))  # no descriptor can be had
+    workers_of(hub)[0].kill()
+    for pause in (0.2, 0.4, 0.8):
+        failed = await hub.wait_for_line(action="start_failed", pause_seconds=pause)
+        assert failed["reason"].startswith("No process can be started: ")
+    parent.rlimit(psutil.RLIMIT_NOFILE, limits)
+    await until(lambda: has_workers(hub, 2), "another one is there")
+    assert sum(line.get("action") == "worker_died" for line in hub.lines) == 1
+    assert await hub.stop() == 0
+    assert hub.err == []
+
+
+async def test_a_renewal_that_fails_halfway_says_how_far_it_came(database_url: str, tmp_path: Path) -> None:
+    file = tmp_path / "hub.toml"
+    file.write_text("workers = 2\n")
+    async with serving(environment(database_url) | {"OCPI_HUB_CONFIG": str(file)}) as hub:
+        await all_started(hub, 2)
+        hub.process.send_signal(signal.SIGHUP)
+        await all_started(hub, 3)
+        file.write_text("forward_timeout = -1\n")  # while the first of the old ones is still ending
+        failed = await hub.wait_for_line(action="reload_failed")
+        assert (failed["renewed"], failed["workers"]) == (1, 2)
+        assert failed["event"].startswith("1 of 2 processes are new")
+        await until(lambda: len(workers_of(hub)) == 2, "the one that failed has ended")
+
+
+async def test_a_certificate_that_cannot_be_used_fails_a_renewal_in_one_sentence(
+    database_url: str, tmp_path: Path
+) -> None:
+    file, broken, missing = tmp_path / "hub.toml", tmp_path / "broken.pem", tmp_path / "missing.pem"
+    broken.write_text("none")
+    file.write_text("")
+    async with serving(environment(database_url) | {"OCPI_HUB_CONFIG": str(file)}) as hub:
+        for number, (pem, why) in enumerate(((missing, "No such file or directory"), (broken, "PEM")), 1):
+            file.write_text(f'tls_certificate = "{pem}"\ntls_key = "{pem}"\n')
+            hub.process.send_signal(signal.SIGHUP)
+            await until(
+                lambda number=number: sum(line.get("action") == "reload_failed" for line in hub.lines) == number,
+                "the renewal has failed",
+            )
+            reason = hub.lines[-1]["reason"]
+            assert reason.startswith(f"tls_certificate: {pem} with {pem} cannot be used: ")
+            assert why in reason
+        assert await hub.stop() == 0
+        assert hub.err == []
 
 
 class Way:
@@ -408,6 +479,18 @@ async def test_a_log_that_nobody_reads_any_more_ends_no_process(hub: Serving, da
         assert hub.err == []
 
 
+async def test_a_process_that_cannot_understand_its_parent_ends(database_url: str) -> None:
+    """Else the parent would count it as one that serves, and hear nothing of it."""
+    chosen = {"database_url": database_url, "secret_key": SECRET_KEY, "pulls": "off"}
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        chosen["port"] = one.getsockname()[1]
+        order = {"number": 1, "ops_port": 1, "config_file": None, "chosen": chosen, "table_seconds": None}
+        worker = await Worker.start(order, one, lambda *_: None)
+        await worker.serving()
+        worker._channel.say(ask="metrics")  # how much of them?
+        assert await worker.ended() == 1
+
+
 async def test_a_failure_that_nobody_foresaw_ends_the_parent_and_the_processes(database_url: str) -> None:
     chosen = {"database_url": database_url, "secret_key": SECRET_KEY, "pulls": "off", "ops_port": 1}
 
@@ -466,8 +549,16 @@ async def test_a_socket_of_systemds_is_taken_over(database_url: str) -> None:
 
 async def test_sockets_of_systemds_that_are_none_for_members_are_refused(database_url: str) -> None:
     env = environment(database_url, ops_port=0)
-    with socket.create_server(("127.0.0.1", 0)) as one, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagram:
-        for count, passed, said in ((2, one, "2 sockets are handed over"), (1, datagram, "no listening TCP socket")):
+    with (
+        socket.create_server(("127.0.0.1", 0)) as one,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagram,
+        tempfile.TemporaryFile() as file,
+    ):
+        for count, passed, said in (
+            (2, one, "2 sockets are handed over"),
+            (1, datagram, "no listening TCP socket"),
+            (1, file, "is no socket"),
+        ):
             start = f"exec 3<&{passed.fileno()}; LISTEN_FDS={count} LISTEN_PID=$$ exec {COMMAND} serve"
             process = await asyncio.create_subprocess_exec(
                 "bash", "-c", start, env=env, pass_fds=[passed.fileno()], stderr=asyncio.subprocess.PIPE

@@ -6,12 +6,12 @@ A family is `[name, type, help, [[sample, labels, value, time], ...]]`, `time` b
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Metric, generate_latest
+from prometheus_client import Metric, generate_latest
 from prometheus_client.samples import Sample
 
 Family = list[Any]
 SampleKey = tuple[str, tuple[tuple[str, str], ...]]
-"""A sample's name and its labels."""
+"""A sample's name and its labels; of a platform its number only, since its name can change."""
 
 
 def _latest(values: Sequence[tuple[float, float]]) -> float:
@@ -54,17 +54,20 @@ GAUGES: Mapping[str, Callable[[Sequence[tuple[float, float]]], float]] = {
 """How the values of several processes become one; a gauge that is not named here is the greatest of them."""
 
 
-def families_of(registry: CollectorRegistry) -> list[Family]:
-    """Give what a registry has, as plain data."""
+def families_of(metrics: Iterable[Metric]) -> list[Family]:
+    """Give metrics as plain data."""
     return [
         [each.name, each.type, each.documentation, [[s.name, s.labels, s.value, s.timestamp] for s in each.samples]]
-        for each in registry.collect()
+        for each in metrics
     ]
 
 
 def key_of(sample: Sequence[Any]) -> SampleKey:
     """Give what a sample is known by."""
-    return sample[0], tuple(sample[1].items())
+    labels = sample[1]
+    if "platform" in labels:
+        return sample[0], tuple(each for each in labels.items() if each[0] != "name")
+    return sample[0], tuple(labels.items())
 
 
 def is_counted(family: Family) -> bool:
@@ -73,20 +76,26 @@ def is_counted(family: Family) -> bool:
 
 
 def merge(parts: Iterable[Iterable[Family]]) -> list[Family]:
-    """Make one of the families of several processes: what is counted is added up, gauges as GAUGES says."""
+    """Make one of the families of several processes: what is counted is added up, gauges as GAUGES says.
+
+    A platform has the name that the last of them gives it.
+    """
     heads: dict[str, Family] = {}
     values: dict[str, dict[SampleKey, list[tuple[float, float]]]] = {}
+    labels: dict[SampleKey, dict[str, str]] = {}
     for part in parts:
         for family in part:
             name = family[0]
             heads.setdefault(name, family)
             found = values.setdefault(name, {})
             for sample in family[3]:
-                found.setdefault(key_of(sample), []).append((sample[2], sample[3] or 0.0))
+                key = key_of(sample)
+                labels[key] = sample[1]
+                found.setdefault(key, []).append((sample[2], sample[3] or 0.0))
     merged = []
     for name, (_, kind, text, _) in heads.items():
         rule = _SUM if is_counted(heads[name]) else GAUGES.get(name, _MAX)
-        samples = [[key[0], dict(key[1]), rule(found), None] for key, found in values[name].items()]
+        samples = [[key[0], labels[key], rule(found), None] for key, found in values[name].items()]
         merged.append([name, kind, text, samples])
     return merged
 

@@ -204,9 +204,12 @@ class Metrics(Collector):
             counts = self._platforms[platform_id] = _PlatformCounts()
         return counts
 
-    def families(self, *, is_scrape: bool = True) -> list[Family]:
-        """Give everything as plain data; a scrape begins a new worst lag."""
-        families = families_of(self.registry)
+    def families(self, *, is_scrape: bool = True, is_whole: bool = True) -> list[Family]:
+        """Give everything as plain data; a scrape begins a new worst lag.
+
+        What is not whole leaves out what is counted for each platform.
+        """
+        families = families_of(self.registry.collect() if is_whole else self._collect_totals())
         if is_scrape:
             self.loop_lag_max_seconds = self.loop_lag_seconds
         return families
@@ -226,6 +229,12 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Give every metric (prometheus-client's Collector interface)."""
+        yield from self._collect_totals()
+        table = self.table() if self.table else None
+        if table is not None:
+            yield from self._collect_platforms(table)
+
+    def _collect_totals(self) -> Iterator[Metric]:
         yield InfoMetricFamily("ocpi_hub_build", "The hub's version.", value={"version": self._version})
         requests = CounterMetricFamily(
             "ocpi_hub_requests",
@@ -261,9 +270,6 @@ class Metrics(Collector):
         yield GaugeMetricFamily("ocpi_hub_workers", "Processes that serve members.", 1)
         yield CounterMetricFamily("ocpi_hub_worker_deaths", "Of those, the ones that ended unasked.", 0)
         yield from self._collect_sharing()
-        table = self.table() if self.table else None
-        if table is not None:
-            yield from self._collect_platforms(table)
 
     def _collect_sharing(self) -> Iterator[Metric]:
         yield _counts(

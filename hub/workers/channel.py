@@ -1,8 +1,9 @@
 """What a parent and a worker say to each other: a JSON object a line, over a pair of sockets.
 
-The worker says `{"started": true, "workers": wanted, "finish_seconds": limit}` when it serves, or `{"failed": sentence}`
-when it cannot. The parent asks `{"ask": "metrics" | "readiness" | "retire", "id": n}`, and an answer carries the id of what was asked. The
-worker's last words are its metrics. A worker whose parent is gone ends at once.
+The worker says `{"started": true, "workers": wanted, "finish_seconds": limit}` when it serves, or `{"failed":
+sentence}` when it cannot. The parent asks `{"ask": "metrics" | "readiness" | "retire", "id": n}`, for metrics with
+`is_scrape` and `is_whole` (else without what is counted for each platform), and an answer carries the id of what was
+asked. The worker's last words are its metrics. A worker whose parent is gone ends at once.
 """
 
 import asyncio

@@ -6,8 +6,7 @@ import itertools
 import socket
 import sys
 import time
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -24,6 +23,13 @@ class StartFailed(Exception):
     """A worker ended before it served members; the message says why."""
 
 
+class Told(Protocol):
+    """Takes the metrics that a worker tells."""
+
+    def __call__(self, worker: "Worker", families: list[Family], /, *, is_whole: bool) -> None:
+        """Take them; not the whole is all but what is counted for each platform."""
+
+
 class Worker:
     """A process that was started to serve members."""
 
@@ -32,7 +38,7 @@ class Worker:
         number: int,
         process: asyncio.subprocess.Process,
         channel: Channel,
-        told: "Callable[[Worker, list[Family]], None]",
+        told: "Told",
     ) -> None:
         self.number = number
         self.is_leaving = False
@@ -53,9 +59,7 @@ class Worker:
         self._life = asyncio.create_task(self._live())
 
     @classmethod
-    async def start(
-        cls, order: dict[str, Any], member_socket: socket.socket, told: "Callable[[Worker, list[Family]], None]"
-    ) -> "Worker":
+    async def start(cls, order: dict[str, Any], member_socket: socket.socket, told: "Told") -> "Worker":
         """Start a process of the code and the settings as they are now; `told` gets its metrics. Raises StartFailed."""
         with contextlib.ExitStack() as undo:
             try:
@@ -154,7 +158,7 @@ class Worker:
             self._is_serving.set_exception(StartFailed(said["failed"]))
             self._is_serving.exception()
         if "metrics" in said:
-            self._told(self, said["metrics"])
+            self._told(self, said["metrics"], is_whole=said["is_whole"])
         asked = self._asked.get(said.get("id", 0))
         if asked is not None and not asked.done():
             asked.set_result(said)

@@ -1,6 +1,6 @@
 """The metrics of all workers as one: what is counted never goes back, whichever worker ends."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 
 from hub.metric_families import Family, SampleKey, is_counted, key_of, merge
 
@@ -15,8 +15,14 @@ class Totals:
         self._kept: dict[str, Family] = {}
         self._kept_values: dict[str, dict[SampleKey, float]] = {}
 
-    def take(self, worker: Hashable, families: list[Family]) -> None:
-        """Take what a worker tells; what it does not count any more, such as a lane that another one has, is kept."""
+    def take(self, worker: Hashable, families: list[Family], *, is_whole: bool = True) -> None:
+        """Take what a worker tells; what it does not count any more, such as a lane that another one has, is kept.
+
+        Where it does not tell the whole, families that it leaves out are as it told them last.
+        """
+        if not is_whole:
+            named = {family[0] for family in families}
+            families = [*families, *(each for each in self._told.get(worker, ()) if each[0] not in named)]
         now = {key_of(sample): sample[2] for each in families if is_counted(each) for sample in each[3]}
         for family in self._told.get(worker, ()):
             if is_counted(family):
@@ -40,16 +46,24 @@ class Totals:
             for name_, family in self._kept.items()
         ]
         merged = merge([*self._told.values(), kept, own])
-        return [self._without_strangers(family, merged) for family in merged]
+        names = {each[1]["platform"]: each[1]["name"] for of in merged if of[0] == _OF_PLATFORMS for each in of[3]}
+        return [_with_names(family, names) for family in merged]
 
     def _keep(self, family: Family, key: SampleKey, value: float) -> None:
         self._kept.setdefault(family[0], family)
         values = self._kept_values.setdefault(family[0], {})
         values[key] = values.get(key, 0.0) + value
 
-    def _without_strangers(self, family: Family, merged: list[Family]) -> Family:
-        """Leave out what was counted for platforms that no worker knows any more."""
-        if not family[3] or "platform" not in family[3][0][1]:
-            return family
-        known = {each[1]["platform"] for of in merged if of[0] == _OF_PLATFORMS for each in of[3]}
-        return [*family[:3], [each for each in family[3] if each[1]["platform"] in known]]
+
+def _with_names(family: Family, names: Mapping[str, str]) -> Family:
+    """Give platforms the names they have now; what was counted for one that no worker knows any more is left out."""
+    if not family[3] or "platform" not in family[3][0][1]:
+        return family
+    return [
+        *family[:3],
+        [
+            [sample, labels | {"name": names[labels["platform"]]}, value, time]
+            for sample, labels, value, time in family[3]
+            if labels["platform"] in names
+        ],
+    ]

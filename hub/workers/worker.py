@@ -95,7 +95,7 @@ async def _serve(order: Order, settings: Settings, end: socket.socket, served: a
     finally:
         answering.cancel()
         await asyncio.gather(answering, return_exceptions=True)
-        channel.say(id=0, metrics=hub.metrics.families(is_scrape=False))
+        channel.say(id=0, metrics=hub.metrics.families(is_scrape=False), is_whole=True)
         await channel.close()
     if not answering.cancelled():
         answering.result()
@@ -106,7 +106,9 @@ async def _answer(channel: Channel, hub: Hub, retire: asyncio.Event) -> None:
     async for asked in channel.heard():
         match asked["ask"]:
             case "metrics":
-                channel.say(id=asked["id"], metrics=hub.metrics.families(is_scrape=asked["is_scrape"]))
+                is_scrape, is_whole = asked["is_scrape"], asked["is_whole"]
+                found = hub.metrics.families(is_scrape=is_scrape, is_whole=is_whole)
+                channel.say(id=asked["id"], metrics=found, is_whole=is_whole)
             case "readiness":
                 channel.say(id=asked["id"], readiness=await hub.readiness())
             case "retire":

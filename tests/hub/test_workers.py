@@ -28,6 +28,7 @@ from hub.workers.parent import Parent
 from hub.workers.started import Worker
 from hub.workers.totals import Totals
 from hub.workers.whole_lines import WholeLines
+from routing.table import make_table
 from tests.commands import COMMAND, Serving, assert_plain_failure, environment, run, serving
 from tests.hub.test_metrics import samples, value
 from tests.hubs import SECRET_KEY
@@ -485,7 +486,7 @@ async def test_a_process_that_cannot_understand_its_parent_ends(database_url: st
     with socket.create_server(("127.0.0.1", 0)) as one:
         chosen["port"] = one.getsockname()[1]
         order = {"number": 1, "ops_port": 1, "config_file": None, "chosen": chosen, "table_seconds": None}
-        worker = await Worker.start(order, one, lambda *_: None)
+        worker = await Worker.start(order, one, Totals().take)
         await worker.serving()
         worker._channel.say(ask="metrics")  # how much of them?
         assert await worker.ended() == 1
@@ -600,6 +601,39 @@ def test_what_is_counted_never_goes_back() -> None:
     totals.end("c")
     totals.end("b")
     assert totals.families([])[0][3][0][2] == 18
+
+
+def of_platform(name: str, count: float) -> list[list[object]]:
+    labels = {"platform": "1", "name": name}
+    return [
+        ["ocpi_hub_platform_registered", "gauge", "", [["ocpi_hub_platform_registered", labels, 1, None]]],
+        ["ocpi_hub_platform_sent", "counter", "", [["ocpi_hub_platform_sent_total", labels, count, None]]],
+    ]
+
+
+def test_a_platform_that_is_renamed_is_counted_once_under_its_new_name() -> None:
+    totals = Totals()
+    totals.take("a", of_platform("Old", 3))
+    totals.take("b", of_platform("Old", 4))
+    totals.take("a", of_platform("New", 5))
+    totals.take("b", of_platform("New", 6))
+    totals.end("b")
+    for family, count in zip(totals.families([]), (1, 11), strict=True):
+        assert [sample[1:3] for sample in family[3]] == [[{"platform": "1", "name": "New"}, count]]
+
+
+def test_what_a_process_tells_without_its_platforms_leaves_those_as_they_were() -> None:
+    totals = Totals()
+    totals.take("a", of_platform("Bec", 3))
+    totals.take("a", [], is_whole=False)
+    totals.take("a", of_platform("Bec", 5))
+    assert totals.families([])[1][3][0][2] == 5
+    table = make_table(1, [], {})
+    metrics = Metrics("1")
+    metrics.table = lambda: table
+    whole, part = ({family[0] for family in metrics.families(is_whole=is_whole)} for is_whole in (True, False))
+    assert {"ocpi_hub_requests", "ocpi_hub_own_seconds"} <= part
+    assert "ocpi_hub_platform_sent" in whole - part
 
 
 def test_whether_a_platform_is_up_is_what_was_seen_last() -> None:

@@ -83,6 +83,8 @@ async def _read_chunk(request: web.BaseRequest, idle_seconds: float) -> bytes:
     content = request.content
     if content.is_eof():
         return content.read_nowait()
+    if request.transport is None:  # already: aiohttp would call that an error of ours
+        raise RequesterLeft
     try:
         async with asyncio.timeout(idle_seconds):
             return await content.readany()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from config.settings import PREFIX
-from tests.hubs import SECRET_KEY, HubOnTest
+from tests.hubs import FAST_LANE_VARIABLE, SECRET_KEY, HubOnTest
 
 COMMAND = Path(sys.executable).parent / "ocpi-hub"
 _LIMIT_SECONDS = 30
@@ -39,7 +39,8 @@ def environment(database_url: str | None = None, **settings: object) -> dict[str
     """Give the environment of a command with these settings and no others."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith((PREFIX, "COLUMNS", "_OCPI"))}
     if database_url is not None:
-        settings = {"database_url": database_url, "secret_key": SECRET_KEY, "pulls": "off"} | settings
+        lane = {"fast_lane": "off"} if os.environ.get(FAST_LANE_VARIABLE) == "off" else {}
+        settings = {"database_url": database_url, "secret_key": SECRET_KEY, "pulls": "off"} | lane | settings
     return kept | {PREFIX + name.upper(): str(value) for name, value in settings.items() if value is not None}
 
 

@@ -14,11 +14,43 @@ import pytest
 from config.settings import PREFIX
 from hub.database import Database
 from hub.embedded_postgres import EmbeddedPostgres
-from tests.hubs import HubOnTest, settings_for
+from tests.hubs import FAST_LANE_VARIABLE, HubOnTest, settings_for
 from tests.shelf import Shelf
 
 _numbers = itertools.count()
 TEMPLATE = "hub_template"
+
+
+ONE_LANE_IS_ENOUGH = {
+    "test_lanes": "about what is broadcast, which never takes the fast lane",
+    "test_lanes_recover": "the same",
+    "test_open_authorize": "about what the hub asks by itself",
+    "test_restart": "about processes",
+    "test_s12_broadcast": "about what is broadcast",
+    "test_s13_broadcast_limits": "the same",
+    "test_s14_no_queue": "the same",
+    "test_takeover": "about processes",
+    "test_two_hubs": "the same",
+}
+"""Scenarios that run with the fast lane only, which serves little or nothing of them, and why; all others run twice."""
+FORWARDING = {"test_metrics", "test_trace"}
+"""Tests in tests/hub/ that run twice too."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Let every test about forwarding run with the fast lane and without."""
+    path = metafunc.definition.path
+    room, name = path.parent.name, path.stem
+    is_doubled = name not in ONE_LANE_IS_ENOUGH if room == "scenarios" else room == "hub" and name in FORWARDING
+    if is_doubled and {"hub", "start_hub"} & set(metafunc.fixturenames):
+        metafunc.parametrize("lane", ["fast", "ordinary"], indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def lane(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the fast lane where a test runs a second time."""
+    if getattr(request, "param", "fast") == "ordinary":
+        monkeypatch.setenv(FAST_LANE_VARIABLE, "off")
 
 
 @pytest.fixture(autouse=True)
@@ -69,6 +101,15 @@ async def _execute(dsn: str, statement: str) -> None:
 @pytest.fixture
 async def database_url(postgres: str) -> AsyncIterator[str]:
     """A migrated database of the test's own."""
+    name = f"test_{os.getpid()}_{next(_numbers)}"
+    await _execute(postgres, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+    yield dsn_of(postgres, name)
+    await _execute(postgres, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+@pytest.fixture
+async def another_database_url(postgres: str) -> AsyncIterator[str]:
+    """A second one, for a hub that is to be compared with another."""
     name = f"test_{os.getpid()}_{next(_numbers)}"
     await _execute(postgres, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
     yield dsn_of(postgres, name)

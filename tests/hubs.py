@@ -19,7 +19,7 @@ from parties.model import Role
 from parties.tokens import Secret
 
 FAST_LANE_VARIABLE = "TEST_FAST_LANE"
-"""`TEST_FAST_LANE=off pytest tests/scenarios` runs the scenarios through aiohttp alone: both lanes must pass them."""
+"""`TEST_FAST_LANE=off make test` runs every test through aiohttp alone; those about forwarding always run both ways."""
 SECRET_KEY = "tests-only-secret-key-0123456789abcdef"
 
 

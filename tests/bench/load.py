@@ -25,6 +25,10 @@ class Ask:
         """With what the answer must end."""
         return b"\r\n\r\n" + self.body
 
+    def next_request(self) -> bytes:
+        """Give the request to be sent now."""
+        return self.request
+
 
 @dataclass(slots=True)
 class Count:
@@ -63,7 +67,7 @@ class _Sender(asyncio.Protocol):
             self._left -= 1
         self._next = (self._next + 1) % len(self._asks)
         self._began = time.perf_counter()
-        self.transport.write(self._asks[self._next].request)  # type: ignore[attr-defined]
+        self.transport.write(self._asks[self._next].next_request())  # type: ignore[attr-defined]
 
     def data_received(self, data: bytes) -> None:
         ask, tail = self._asks[self._next], self._tails[self._next]

@@ -1,13 +1,19 @@
 """The requests that are measured, as they go over the wire, and what must come back."""
 
 import json
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
+from config.ocpi import format_time
 from tests.bench.load import Ask
 from tests.bench.members import Member
 from tests.bench.upstream import SIZES, answer_body
 
 CORRELATION_ID = "7f1b0a3e-1111-4222-8333-444455556666"
 SESSIONS = "/ocpi/2.2.1/receiver/sessions"
+_KWH, _LAST_UPDATED = b'"kwh": 10000.001', b'"last_updated": "2026-01-01T00:00:00.000Z"'
 
 
 def session_url(sender: str, session: str) -> str:
@@ -49,7 +55,7 @@ def session(sender: str, session_id: str) -> bytes:
         "party_id": party_id,
         "id": session_id,
         "start_date_time": "2026-01-01T00:00:00Z",
-        "kwh": 1.5,
+        "kwh": 10000.001,
         "cdr_token": {"country_code": "DE", "party_id": "VOL", "uid": "T1", "type": "RFID", "contract_id": "C1"},
         "auth_method": "WHITELIST",
         "location_id": "LOC1",
@@ -57,7 +63,7 @@ def session(sender: str, session_id: str) -> bytes:
         "connector_id": "1",
         "currency": "EUR",
         "status": "ACTIVE",
-        "last_updated": "2026-01-01T00:00:00Z",
+        "last_updated": "2026-01-01T00:00:00.000Z",
     }
     return padded(fields, "authorization_reference")
 
@@ -73,3 +79,25 @@ def put_session(member: Member, sender: str, receiver: str, session_id: str = "S
     path = session_url(sender, session_id)
     request = make_request("PUT", path, member, sender, receiver, session(sender, session_id))
     return Ask(request, answer_body(SIZES["S1"]))
+
+
+@dataclass(frozen=True, slots=True)
+class SessionAsk(Ask):
+    """The pushes of a session that goes on: each has more kWh than the one before, and a later last_updated."""
+
+    sent: deque[bytes] = field(default_factory=lambda: deque(maxlen=1))
+    """The last of them."""
+
+    def next_request(self) -> bytes:
+        """Give a push as it would be made now."""
+        now = time.time()
+        kwh = b'"kwh": %.3f' % (10000 + now % 86400)
+        last_updated = b'"last_updated": "%s"' % format_time(datetime.fromtimestamp(now, UTC)).encode()
+        self.sent.append(self.request.replace(_KWH, kwh, 1).replace(_LAST_UPDATED, last_updated, 1))
+        return self.sent[-1]
+
+
+def push_session(member: Member, sender: str, receiver: str, session_id: str) -> SessionAsk:
+    """Push a session again and again."""
+    ask = put_session(member, sender, receiver, session_id)
+    return SessionAsk(ask.request, ask.body)

@@ -2,7 +2,9 @@
 
 import asyncio
 import importlib
+import json
 import os
+import time
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 
@@ -17,7 +19,7 @@ from tests.bench.forward import CPO, EMSP, two_members
 from tests.bench.load import Ask, IdleConnections, send_for, send_number
 from tests.bench.members import Member, Wish, add_members, party_name
 from tests.bench.processes import Measured
-from tests.bench.requests import get_session, put_session
+from tests.bench.requests import get_session, push_session, put_session, session
 from tests.bench.stage import Outcome, WrongAnswer, check
 from tests.bench.targets import ROWS
 from tests.bench.upstream import SIZES, Upstream
@@ -83,6 +85,14 @@ async def test_the_receiver_counts_whole_requests_however_they_are_cut() -> None
     upstream.close()
     assert upstream.requests == 2
     assert upstream.last == request
+
+
+def test_each_push_of_a_session_is_news() -> None:
+    ask = push_session(MEMBER, CPO, EMSP, "S1")
+    pushed = [json.loads(ask.next_request().partition(b"\r\n\r\n")[2]) for _ in range(2) if time.sleep(0.002) is None]
+    for field in ("kwh", "last_updated"):
+        assert len({str(push[field]) for push in [json.loads(session(CPO, "S1")), *pushed]}) == 3
+    assert len(ask.sent[-1]) == len(ask.request)
 
 
 async def test_members_of_the_bench_are_members_to_the_hub(database_url: str) -> None:

@@ -57,7 +57,7 @@ from routing.links import (
     take_response_url,
 )
 from routing.message import Headers, Message, MessageIDs
-from routing.objects import read_change
+from routing.objects import Flow, Push, make_push
 from routing.resolve import Direct
 
 log = structlog.get_logger()
@@ -238,14 +238,15 @@ class Relay:
 
     def take_in(self, forward: Forward) -> None:
         """Let the mirror have what the receiver accepted; what is too large to be held is only passed on."""
-        message, trace, body = forward.message, forward.trace, forward.pushed
-        accepted = trace.status_code is not None and 1000 <= trace.status_code < 2000
-        if not accepted or body.stream is not None or not self.mirrors(message.operation):
+        message, body = forward.message, forward.pushed
+        if not self.mirrors(message.operation) or not _is_accepted(forward.trace.status_code) or body.stream is not None:
             return
-        try:
-            self._mirror.take_addressed(read_change(message, body.held, datetime.now(UTC), forward.route.receiver))
-        except OCPIError as exc:
-            log.debug("a push is not one that the mirror understands", action="not_mirrored", reason=exc.message)
+        self._mirror.take_addressed(make_push(message, body.held, datetime.now(UTC), forward.route.receiver))
+
+    def take_in_held(self, flow: Flow, path: str, query: str, body: bytes, status_code: int | None) -> None:
+        """Let the mirror have a push that it keeps, if the receiver accepted it."""
+        if _is_accepted(status_code):
+            self._mirror.take_addressed(Push(flow, path, query, body, datetime.now(UTC)))
 
     async def read_body(self, request: web.BaseRequest, message: Message, trace: Trace) -> Body:
         """Take a request's body in: held and checked to be JSON, or ready to be streamed. Raises OCPIError."""
@@ -359,6 +360,10 @@ def _authorization(platform: Platform, receiver: PartyID) -> str:
     if platform.authorization is None:
         raise ReceiverNotConnected(f"{receiver} is not connected to this hub.")
     return platform.authorization
+
+
+def _is_accepted(status_code: int | None) -> bool:
+    return status_code is not None and 1000 <= status_code < 2000
 
 
 def _explain(kind: type[OCPIError], receiver: PartyID) -> str | None:

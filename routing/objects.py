@@ -5,7 +5,7 @@ OCPI 2.2.1, Transport and format, Client Owned Object Push.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, NamedTuple
 from urllib.parse import parse_qsl, quote, unquote
@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, quote, unquote
 import msgspec
 
 from config.ocpi import InvalidParameters, PartyID
-from config.operations import Mirrors
+from config.operations import Mirrors, Operation
 from routing.message import Message, WrongOwner
 
 ID_MAX = 255
@@ -42,7 +42,39 @@ class ObjectKey(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class Flow:
+    """What is the same for all pushes that one party sends another, or everybody, with one operation."""
+
+    operation: Operation
+    version: str
+    platform_id: int
+    """Where they come from."""
+    sender: PartyID
+    addressee: PartyID | None
+    """None when they are for the network."""
+    owner_key: str = field(init=False)
+    """The sender folded."""
+    addressee_key: str = field(init=False)
+    """The addressee folded; empty for the network."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "owner_key", fold(self.sender))
+        object.__setattr__(self, "addressee_key", fold(self.addressee) if self.addressee else "")
+
+
+class Push(NamedTuple):
+    """One push as it came, put aside to be understood later."""
+
+    flow: Flow
+    path: str
+    """Raw, below the module's Receiver interface."""
+    query: str
+    """Raw."""
+    body: bytes
+    received_at: datetime
+
+
+class Change(NamedTuple):
     """One push of a client owned object, as the mirror takes it in."""
 
     key: ObjectKey
@@ -62,6 +94,8 @@ class Change:
     """Of a push to one party: what is kept of it. `object` for everything that is for the network."""
     received_at: datetime
     expires_at: datetime | None = None
+    last_updated: datetime | None = None
+    """The body's own, where it was read as a push and says one."""
 
 
 class _Named(msgspec.Struct):
@@ -92,6 +126,13 @@ _ID_FIELDS = {
     ("tariffs", 1): "id",
     ("sessions", 1): "id",
     ("tokens", 1): "uid",
+}
+_OWNER_FIELDS = ("country_code", "party_id")
+_METHODS: Mapping[str, Literal["PUT", "PATCH", "DELETE"]] = {
+    "PUT": "PUT",
+    "POST": "PUT",
+    "PATCH": "PATCH",
+    "DELETE": "DELETE",
 }
 
 
@@ -150,50 +191,72 @@ def read_id(segment: str) -> str:
 
 
 def read_change(message: Message, body: bytes, received_at: datetime, addressee: PartyID | None = None) -> Change:
-    """Understand a push: to everybody, or to one party.
+    """Understand a push: to everybody, or to one party. Raises what `read_push` does."""
+    return read_push(make_push(message, body, received_at, addressee))
+
+
+def make_push(message: Message, body: bytes, received_at: datetime, addressee: PartyID | None = None) -> Push:
+    """Give a push as it came."""
+    target = message.target
+    flow = Flow(message.operation, target.version, message.platform.id, message.sender, addressee)
+    return Push(flow, target.path, target.query, body, received_at)
+
+
+def read_push(push: Push) -> Change:
+    """Understand a push.
 
     Raises InvalidParameters (2001) when the body's id or owner is not what the URL names (R-268), or the owner is not
     the sender, and where the hub as server of a broadcast must refuse: a PATCH without last_updated (R-258).
     """
-    operation = message.operation
+    flow, path, query, body, received_at = push
+    operation = flow.operation
+    module, method = operation.module, operation.method
     if operation.mirrors == "reservation":
-        return _read_reservation(message, body, received_at, addressee or message.sender)
+        return _read_reservation(push)
+    segments = path.split("/")
+    if "" in segments:
+        segments = [segment for segment in segments if segment]
+        path = "/".join(segments)
     if operation.mirrors == "profile":
-        path = message.target.segments[0]
-        session = read_id(path).upper()
-        key = ObjectKey(operation.module, fold(addressee or message.sender), session, fold(message.sender))
-        return _change(message, key, received_at, path=path, expires_at=received_at + KEEP_PROFILE)
+        key = ObjectKey(module, flow.addressee_key or flow.owner_key, read_id(segments[0]).upper(), flow.owner_key)
+        return _change(push, key, segments[0], expires_at=received_at + KEEP_PROFILE)
     if not operation.owner_in_path:
-        return _read_posted(message, body, received_at, addressee)
-    segments = message.target.segments
+        return _read_posted(push)
     country_code, party_id, *ids = segments
-    owner = _owned_by_sender(PartyID(read_id(country_code), read_id(party_id)), message)
+    if f"{country_code}-{party_id}".upper() != flow.owner_key:  # or it is written otherwise
+        country_code, party_id = read_id(country_code), read_id(party_id)
+        _check_owner(country_code, party_id, flow)
     names = [read_id(each) for each in ids]
+    is_broadcast = flow.addressee is None
+    moment = None
     named = _Named()
-    if operation.method != "DELETE":
+    if method != "DELETE":
         named = _read_body(body)
-        is_broadcast = addressee is None
-        _check_named(named, operation.module, operation.method, owner, names, is_strict=is_broadcast)
-    object_key, *part = (name.upper() for name in names)
-    query = ""
-    if operation.module == "tokens":
-        query = message.target.query
+        _check_named(named, module, method, (country_code, party_id), names, is_strict=is_broadcast)
+        moment = read_time(named.last_updated)
+    object_key, *part = [name.upper() for name in names]
+    if module == "tokens":
         object_key = token_key(object_key, query)
         # R-248: the type is part of what a token is called by, like the uid (R-268).
         if named.type is not msgspec.UNSET and f"{names[0]} {_text(named.type, 'type')}".upper() != object_key:
             raise InvalidParameters(
                 "The body's type is not the one in the URL, where it is RFID unless ?type= says it."
             )
-    is_addressed = addressee is not None and operation.mirrors == "object"
-    return _change(
-        message,
-        ObjectKey(operation.module, fold(owner), object_key, fold(addressee) if addressee and is_addressed else ""),
+    else:
+        query = ""
+    return Change(
+        ObjectKey(module, flow.owner_key, object_key, flow.addressee_key if operation.mirrors == "object" else ""),
+        tuple(part),
+        _METHODS[method],
+        "/".join(segments[:3]) if part else path,
+        query,
+        body,
+        flow.platform_id,
+        flow.version,
+        "object" if is_broadcast else operation.mirrors,
         received_at,
-        path="/".join(segments[:3]),
-        query=query,
-        part=tuple(part),
-        body=body,
-        keeps="object" if addressee is None else operation.mirrors,
+        None,
+        moment,
     )
 
 
@@ -214,60 +277,49 @@ def object_fields(body: bytes) -> Mapping[str, bytes]:
         raise InvalidParameters("The body must be a JSON object.") from exc
 
 
-def _change(
-    message: Message,
-    key: ObjectKey,
-    received_at: datetime,
-    *,
-    path: str,
-    query: str = "",
-    part: tuple[str, ...] = (),
-    body: bytes = b"",
-    keeps: Mirrors | None = None,
-    expires_at: datetime | None = None,
-) -> Change:
-    method = message.operation.method
+def _change(push: Push, key: ObjectKey, path: str, *, body: bytes = b"", expires_at: datetime | None = None) -> Change:
+    flow = push.flow
     return Change(
         key=key,
-        part=part,
-        method="PATCH" if method == "PATCH" else "DELETE" if method == "DELETE" else "PUT",
+        part=(),
+        method=_METHODS[flow.operation.method],
         path=path,
-        query=query,
+        query="",
         body=body,
-        platform_id=message.platform.id,
-        version=message.target.version,
-        keeps=keeps or message.operation.mirrors,
-        received_at=received_at,
+        platform_id=flow.platform_id,
+        version=flow.version,
+        keeps=flow.operation.mirrors,
+        received_at=push.received_at,
         expires_at=expires_at,
     )
 
 
-def _read_posted(message: Message, body: bytes, received_at: datetime, addressee: PartyID | None) -> Change:
+def _read_posted(push: Push) -> Change:
     """Understand a CDR, whose owner and id are in the body only."""
-    named = _read_body(body)
+    named = _read_body(push.body)
     texts = [_text(getattr(named, name), name) for name in ("country_code", "party_id", "id")]
-    owner = _owned_by_sender(PartyID(texts[0], texts[1]), message)
-    key = ObjectKey(message.operation.module, fold(owner), texts[2].upper(), fold(addressee) if addressee else "")
-    path = "/".join(quote(text, safe="") for text in texts)
-    return _change(message, key, received_at, path=path, body=body)
+    flow = push.flow
+    _check_owner(texts[0], texts[1], flow)
+    key = ObjectKey(flow.operation.module, flow.owner_key, texts[2].upper(), flow.addressee_key)
+    return _change(push, key, "/".join(quote(text, safe="") for text in texts), body=push.body)
 
 
-def _read_reservation(message: Message, body: bytes, received_at: datetime, taker: PartyID) -> Change:
-    named = _read_body(body)
+def _read_reservation(push: Push) -> Change:
+    named, flow, received_at = _read_body(push.body), push.flow, push.received_at
     name = _text(named.reservation_id, "reservation_id")
     expires_at = min(read_time(named.expiry_date) or received_at, received_at + _FURTHEST) + KEEP_RESERVATION
-    key = ObjectKey(RESERVATIONS, fold(taker), name.upper(), fold(message.sender))
-    return _change(message, key, received_at, path=quote(name, safe=""), expires_at=expires_at)
+    key = ObjectKey(RESERVATIONS, flow.addressee_key or flow.owner_key, name.upper(), flow.owner_key)
+    return _change(push, key, quote(name, safe=""), expires_at=expires_at)
 
 
-def _owned_by_sender(owner: PartyID, message: Message) -> PartyID:
+def _check_owner(country_code: str, party_id: str, flow: Flow) -> None:
     """Make sure that everybody shares what is theirs: a CDR has its owner in the body only (R-268).
 
     A platform that may name others in its URLs (`foreign_owner`) still shares as itself only.
     """
-    if fold(owner) != fold(message.sender):
-        raise WrongOwner(f"{owner} is named as owner, but the sender is {message.sender}.")
-    return owner
+    owner = PartyID(country_code, party_id)
+    if fold(owner) != flow.owner_key:
+        raise WrongOwner(f"{owner} is named as owner, but the sender is {flow.sender}.")
 
 
 def _read_body(body: bytes) -> _Named:
@@ -280,17 +332,19 @@ def _read_body(body: bytes) -> _Named:
     return named
 
 
-def _check_named(named: _Named, module: str, method: str, owner: PartyID, names: list[str], *, is_strict: bool) -> None:
+def _check_named(
+    named: _Named, module: str, method: str, owner: tuple[str, str], names: list[str], *, is_strict: bool
+) -> None:
     """Make sure that a body is about what the URL names (R-268); strictly, that it says so."""
-    expected = {_ID_FIELDS[module, len(names)]: names[-1]}
+    expected = [(_ID_FIELDS[module, len(names)], names[-1])]
     if len(names) == 1:  # EVSEs and connectors name no owner
-        expected |= {"country_code": owner.country_code, "party_id": owner.party_id}
-    for field, wanted in expected.items():
-        given = getattr(named, field)
-        if given is msgspec.UNSET and (method == "PATCH" or not is_strict):
+        expected += zip(_OWNER_FIELDS, owner, strict=True)
+    for name, wanted in expected:
+        given = getattr(named, name)
+        if given == wanted or (given is msgspec.UNSET and (method == "PATCH" or not is_strict)):
             continue
-        if _text(given, field).upper() != wanted.upper():
-            raise InvalidParameters(f"The body's {field} is not the one in the URL, {wanted}.")
+        if _text(given, name).upper() != wanted.upper():
+            raise InvalidParameters(f"The body's {name} is not the one in the URL, {wanted}.")
     if is_strict and method == "PATCH" and not isinstance(named.last_updated, str):
         raise InvalidParameters("The body's last_updated is missing.")
 

@@ -4,6 +4,7 @@ OCPI 2.2.1, Client Owned Object Push; a later last_updated is never overwritten 
 """
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
@@ -26,6 +27,8 @@ from routing.objects import Change, ObjectKey, object_fields
 
 _FUTURE = timedelta(days=1)
 _SEEN_AGAIN = timedelta(days=1)
+_PUT_AGAIN = frozenset({"sessions"})
+"""Modules whose objects are put whole again and again, and consist of nothing but their bodies."""
 
 
 class Taken(Enum):
@@ -88,19 +91,41 @@ def as_index(change: Change) -> Change:
     if change.key.module == "locations" and not change.part and change.method != "DELETE":
         uids = outline("locations", change.body).evse_uids
         body = msgspec.json.encode({"evses": [{"uid": uid} for uid in sorted(uids)]})
-    return Change(
-        change.key,
-        change.part,
-        change.method,
-        change.path,
-        change.query,
-        body,
-        change.platform_id,
-        change.version,
-        change.keeps,
-        change.received_at,
-        change.expires_at,
+    return change._replace(body=body)
+
+
+def is_put_again(change: Change, max_bytes: int = sys.maxsize) -> bool:
+    """Whether this push of one party to another most often replaces an object that is here, and needs no look at more
+    than its last_updated: what a session is pushed as while it goes on.
+    """
+    return (
+        change.method == "PUT"
+        and change.keeps == "object"
+        and change.key.module in _PUT_AGAIN
+        and change.last_updated is not None
+        and change.last_updated <= change.received_at + _FUTURE
+        and len(change.body) <= max_bytes
     )
+
+
+def last_puts(changes: Sequence[Change], max_bytes: int = sys.maxsize) -> tuple[dict[ObjectKey, Change], list[Change]]:
+    """Give what these come to, in their order, for objects that they only put again, and the changes of all others.
+
+    Of several that put one object, the last one counts that none before was newer than, whatever is stored.
+    """
+    last: dict[ObjectKey, Change] = {}
+    others: set[ObjectKey] = set()
+    for change in changes:
+        key = change.key
+        if not is_put_again(change, max_bytes):
+            others.add(key)
+        elif key not in last or not is_older(change.last_updated, last[key].last_updated):
+            last[key] = change
+    if not others:
+        return last, []
+    for key in others:
+        last.pop(key, None)
+    return last, [change for change in changes if change.key in others]
 
 
 def take(stored: Stored, change: Change, *, is_pulled: bool = False, max_bytes: int = sys.maxsize) -> Taken:

@@ -315,8 +315,7 @@ class Front(asyncio.Protocol):
                 lane.liveness.seen(plan.platform.id)
                 lane.liveness.seen(plan.route.platform.id)
             if plan.is_mirrored:
-                self._make_trace().status_code = status_code
-                lane.relay.take_in(self._make_forward())
+                lane.relay.take_in_held(plan.flow, self._asked[1][1:], self._asked[2], self._body, status_code)
             done_at, began = time.perf_counter(), self._head_at or self._began
             own_seconds = held.started - self._began + done_at - told_at
             times = done_at - began, own_seconds, answer.head_at - held.started

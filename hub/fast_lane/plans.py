@@ -15,6 +15,7 @@ from hub.live_table import LiveTable, Presented
 from routing.headers import answer_headers, onward_headers
 from routing.links import ALIAS_PARAMETER
 from routing.message import Message, MessageIDs, Target, read_message, read_target
+from routing.objects import Flow
 from routing.resolve import Direct, Route, join, resolve
 
 PLANS_MAX = 1024
@@ -56,6 +57,7 @@ class Plan:
         "answer_between",
         "are_online",
         "endpoint",
+        "flow",
         "head",
         "is_mirrored",
         "label",
@@ -92,6 +94,8 @@ class Plan:
         self.receiver: PartyID = message.receiver
         self._version = message.target.version
         self.route = route
+        self.flow = Flow(operation, message.target.version, message.platform.id, message.sender, route.receiver)
+        """Of its pushes to the mirror."""
         self.endpoint = endpoint = route.platform.endpoints[(operation.module, operation.interface)]
         origin, base = split_url(endpoint)
         self._base = base

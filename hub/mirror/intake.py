@@ -40,7 +40,6 @@ class Outcome:
     """None where nothing was to be kept."""
     broadcast: BroadcastRow | None
     """None where nothing is to be delivered, be it that the change is no broadcast or that it is TOO_LARGE."""
-    """None for what is to be delivered to nobody: it was not meant to be, or was TOO_LARGE."""
 
 
 async def store_batch(connection: Connection, arrivals: Sequence[Arrival], max_bytes: int) -> list[Outcome]:
@@ -82,6 +81,27 @@ async def store_batch(connection: Connection, arrivals: Sequence[Arrival], max_b
     if broadcasts:
         await _add_broadcasts(connection, broadcasts)
     return outcomes
+
+
+async def put_again(connection: Connection, changes: Sequence[Change]) -> list[Change]:
+    """Take in changes that `is_put_again`, of one object each; give those that are not taken in, since their object is
+    not listed or newer.
+
+    One statement is the whole transaction, and what was there is not read: a tenth of `store_batch`.
+    """
+    keys = [change.key for change in changes]
+    rows = await connection.fetch(
+        queries(__package__)["put_again"],
+        sorted({lock_number(key) for key in keys}),
+        *("\n".join(column) for column in columns(keys)),
+        "\n".join([change.version for change in changes]),
+        "\n".join([change.path for change in changes]),
+        [change.platform_id for change in changes],
+        [change.last_updated.timestamp() for change in changes if change.last_updated is not None],
+        [change.received_at.timestamp() for change in changes],
+        [change.body for change in changes],
+    )
+    return [changes[row[0]] for row in rows]
 
 
 async def lock_objects(connection: Connection, keys: Sequence[ObjectKey]) -> None:

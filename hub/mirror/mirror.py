@@ -22,11 +22,11 @@ from hub.mirror.forms import (
     read_current,
     read_known,
 )
-from hub.mirror.intake import BATCH, Arrival, Outcome, store_batch
+from hub.mirror.intake import BATCH, Arrival, Outcome, put_again, store_batch
 from hub.mirror.retention import forget_broadcasts, forget_gone, forget_objects
 from parties.store import queries
-from routing.objects import Change, ObjectKey
-from routing.stored import Taken, as_index
+from routing.objects import Change, ObjectKey, Push, read_push
+from routing.stored import Taken, as_index, last_puts
 
 log = structlog.get_logger()
 
@@ -35,6 +35,9 @@ WAIT_SECONDS = 10
 CLOSE_SECONDS = 2
 FLUSH_SECONDS = 0.1
 AWAY_SECONDS = 1
+READ_AT = 100
+READ_AT_BYTES = 1024 * 1024
+"""How much of what was pushed to single parties is put aside before it is read, half a millisecond's work."""
 PENDING_MAX = 50_000
 PENDING_BYTES_MAX = 64 * 1024 * 1024
 """How much of what was pushed to single parties waits for the database; beyond, the oldest is dropped."""
@@ -59,6 +62,7 @@ class Mirror:
         self._settings = settings
         self._database = database
         self._max_bytes = OBJECT_BODIES * settings.shared_body
+        self._left_out = frozenset(module for module, days in settings.retention.items() if not days)
         self.on_missing: Callable[[Change], None] = lambda change: None
         """Told of a PATCH, or of a part, whose object is not here, so that it can be fetched once. Must not raise."""
         self.dropped = 0
@@ -67,6 +71,8 @@ class Mirror:
         """How many objects of each module lists can show, at the last count."""
         self._broadcasts: deque[_Waiting] = deque()
         self._writing: asyncio.Task[None] | None = None
+        self._unread: list[Push] = []
+        self._unread_bytes = 0
         self._pending: deque[Change] = deque()
         self._pending_bytes = 0
         self._is_pending = asyncio.Event()
@@ -81,7 +87,7 @@ class Mirror:
 
     def keeps(self, module: str) -> bool:
         """Whether the mirror keeps this module at all (`retention`)."""
-        return self._settings.retention.get(module) != 0
+        return module not in self._left_out
 
     async def take_broadcast(self, change: Change, draft: BroadcastDraft) -> BroadcastRow:
         """Store a broadcast and what it changes in one transaction. Raises DatabaseAway, ServerError, and
@@ -101,20 +107,16 @@ class Mirror:
         except TimeoutError as exc:
             raise DatabaseAway from exc
 
-    def take_addressed(self, change: Change) -> None:
+    def take_addressed(self, push: Push) -> None:
         """Take in what one party sent another, a little later; never waits, never raises."""
-        if not self.keeps(change.key.module):
+        if push.flow.operation.module in self._left_out:
             return
-        if change.keeps != "object":
-            change = as_index(change)
-        self._pending.append(change)
-        self._pending_bytes += len(change.body)
+        self._unread.append(push)
+        self._unread_bytes += len(push.body)
         self._taken += 1
-        while len(self._pending) > PENDING_MAX or self._pending_bytes > PENDING_BYTES_MAX:
-            self._drop(self._pending.popleft())
+        if len(self._unread) >= READ_AT or self._unread_bytes >= READ_AT_BYTES:
+            self._read()
         self._is_pending.set()
-        if len(self._pending) >= BATCH:
-            self._is_batch.set()
 
     async def take_pulled(self, changes: Sequence[Change], *, is_whole: bool = False) -> int:
         """Store objects that were read from a Sender list; give how many were news. Raises DatabaseAway.
@@ -274,27 +276,69 @@ class Mirror:
         except DatabaseAway:
             return [DatabaseAway() for _ in arrivals]
 
-    async def _flush(self) -> None:
-        """Store the oldest pending batch; it stays pending when that fails. Raises DatabaseAway."""
-        batch = [self._pending.popleft() for _ in range(min(BATCH, len(self._pending)))]
-        size = sum(len(change.body) for change in batch)
-        self._pending_bytes -= size
-        try:
-            outcomes = await self._store([Arrival(change) for change in batch])
-        except BaseException:
-            self._pending.extendleft(reversed(batch))
-            self._pending_bytes += size
-            raise
-        again = [change for change, outcome in zip(batch, outcomes, strict=True) if isinstance(outcome, DatabaseAway)]
-        self._pending.extendleft(reversed(again))
-        self._pending_bytes += sum(len(change.body) for change in again)
-        self.dropped += sum(isinstance(outcome, Exception) for outcome in outcomes) - len(again)
-        self._done += len(batch) - len(again)
+    def _read(self) -> None:
+        """Understand what was put aside, and let it wait for the database, the oldest no longer than there is room."""
+        pushes, self._unread, self._unread_bytes = self._unread, [], 0
+        for push in pushes:
+            try:
+                change = read_push(push)
+                if change.keeps != "object":
+                    change = as_index(change)
+            except OCPIError as exc:
+                log.debug("a push is not one that the mirror understands", action="not_mirrored", reason=exc.message)
+                self._done += 1
+                continue
+            except Exception:  # whatever it is, the others shall not suffer
+                log.exception("a push cannot be read", action="not_mirrored", module=push.flow.operation.module)
+                self._done += 1
+                self.dropped += 1
+                continue
+            if not self.keeps(change.key.module):
+                self._done += 1
+                continue
+            self._pending.append(change)
+            self._pending_bytes += len(change.body)
+        while len(self._pending) > PENDING_MAX or self._pending_bytes > PENDING_BYTES_MAX:
+            self._pending_bytes -= len(self._pending.popleft().body)
+            self._done += 1
+            self.dropped += 1
+        if len(self._pending) >= BATCH:
+            self._is_batch.set()
 
-    def _drop(self, change: Change) -> None:
-        self._pending_bytes -= len(change.body)
-        self._done += 1
-        self.dropped += 1
+    async def _flush(self) -> None:
+        """Store the oldest pending batch; what of it cannot be stored now stays pending. Raises DatabaseAway."""
+        self._read()
+        batch = [self._pending.popleft() for _ in range(min(BATCH, len(self._pending)))]
+        self._pending_bytes -= sum([len(change.body) for change in batch])
+        waiting = batch
+        try:
+            again, others = last_puts(batch, self._max_bytes)
+            waiting = [*await self._put_again(list(again.values())), *others]
+            outcomes = await self._store([Arrival(change) for change in waiting]) if waiting else []
+        except BaseException:
+            self._put_back(batch, waiting)
+            raise
+        away = [change for change, outcome in zip(waiting, outcomes, strict=True) if isinstance(outcome, DatabaseAway)]
+        self.dropped += sum(isinstance(outcome, Exception) for outcome in outcomes) - len(away)
+        self._put_back(batch, away)
+
+    def _put_back(self, batch: Sequence[Change], waiting: Sequence[Change]) -> None:
+        """Let these of a batch wait further, before what came later; the others are done with."""
+        self._pending.extendleft(reversed(waiting))
+        self._pending_bytes += sum([len(change.body) for change in waiting])
+        self._done += len(batch) - len(waiting)
+
+    async def _put_again(self, changes: Sequence[Change]) -> Sequence[Change]:
+        """Store what can be without a look at what is here; give the rest. Raises DatabaseAway: nothing is stored."""
+        if not changes:
+            return ()
+        try:
+            async with asyncio.timeout(WAIT_SECONDS), self._database.connection() as connection:
+                return await put_again(connection, changes)
+        except TimeoutError as exc:
+            raise DatabaseAway from exc
+        except asyncpg.PostgresError:  # something in it, which `_store` will find
+            return changes
 
     async def _flush_always(self) -> None:
         is_away = False

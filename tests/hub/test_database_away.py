@@ -22,7 +22,7 @@ from hub.simulator import Answer, SimulatedPlatform
 from parties import store
 from parties.contracts import Rule, Selector
 from tests.conftest import dsn_of
-from tests.hub.mirror.cast import a_change, a_draft, a_location, a_mirror, a_session, broadcast
+from tests.hub.mirror.cast import a_change, a_draft, a_location, a_mirror, a_push, a_session, broadcast
 from tests.hubs import HubOnTest, settings_for
 from tests.waiting import until
 
@@ -325,7 +325,7 @@ async def test_the_mirror_refuses_broadcasts_and_keeps_what_was_addressed_until_
             *(mirror.take_broadcast(change, a_draft()) for change in waiting), return_exceptions=True
         )
         assert [type(each) for each in given] == [DatabaseAway] * 3
-        mirror.take_addressed(a_change("PUT sessions/NL/ABC/S1", a_session(), to="DE-TNM"))
+        mirror.take_addressed(a_push("PUT sessions/NL/ABC/S1", a_session(), to="DE-TNM"))
         for asking in (mirror.known("sessions", "S1"), mirror.last_broadcast(), mirror.take_pulled(waiting)):
             with pytest.raises(DatabaseAway):
                 await asking
@@ -340,7 +340,7 @@ async def test_the_mirror_refuses_broadcasts_and_keeps_what_was_addressed_until_
 async def test_a_mirror_that_ends_without_its_database_does_not_hold_up_the_hub(server: Server, own_url: str) -> None:
     async with a_mirror(own_url) as mirror:
         await server.stop()
-        mirror.take_addressed(a_change("PUT sessions/NL/ABC/S1", a_session(), to="DE-TNM"))
+        mirror.take_addressed(a_push("PUT sessions/NL/ABC/S1", a_session(), to="DE-TNM"))
         await mirror.close()
         assert mirror.pending == 1
     await server.start()

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -212,7 +211,7 @@ async def test_who_answers_slowly_or_makes_up_ids_keeps_no_other_from_being_aske
 
         other.answer("GET", "locations", reply=stall)
         for number in range(20):
-            hub.hub.mirror.on_missing(replace(a_patch(f"X{number}", owner="SE-VOL"), platform_id=2))
+            hub.hub.mirror.on_missing(a_patch(f"X{number}", owner="SE-VOL")._replace(platform_id=2))
         await other.wait_for(lambda each: each.path.endswith("/X0"))
         cpo.store.owned["locations"] = [location("BE-BEC", "LOC1")]
         hub.hub.mirror.on_missing(a_patch("LOC1"))

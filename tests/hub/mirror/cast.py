@@ -13,7 +13,7 @@ from config.ocpi import PartyID
 from config.settings import Settings
 from hub.database import Database
 from hub.mirror import BroadcastDraft, BroadcastRow, Mirror
-from routing.objects import Change, ObjectKey, read_change
+from routing.objects import Change, ObjectKey, Push, make_push, read_push
 from tests.hubs import settings_for
 from tests.routing.cast import a_message, a_platform
 
@@ -27,9 +27,9 @@ def at(minutes: int) -> str:
     return (datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=minutes)).isoformat().replace("+00:00", "Z")
 
 
-def a_change(
+def a_push(
     request: str, body: Any = None, *, to: str | None = None, received: datetime = NOW, sender: str | None = None
-) -> Change:
+) -> Push:
     """A push written `PUT locations/NL/ABC/LOC1`: to everybody, or `to` one party."""
     method, _, path = request.partition(" ")
     platform = EMSP if sender and sender == "DE-TNM" else CPO
@@ -39,7 +39,14 @@ def a_change(
         platform = EMSP if sender == "DE-TNM" else CPO
     message = a_message(f"{method} receiver/{path}", platform, to=to, sender=sender)
     text = body if isinstance(body, bytes) else b"" if body is None else orjson.dumps(body)
-    return read_change(message, text, received, PartyID.parse(to) if to else None)
+    return make_push(message, text, received, PartyID.parse(to) if to else None)
+
+
+def a_change(
+    request: str, body: Any = None, *, to: str | None = None, received: datetime = NOW, sender: str | None = None
+) -> Change:
+    """Such a push, understood."""
+    return read_push(a_push(request, body, to=to, received=received, sender=sender))
 
 
 def a_draft(request: str = "PUT locations/NL/ABC/LOC1") -> BroadcastDraft:

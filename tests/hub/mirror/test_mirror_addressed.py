@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from unittest import mock
@@ -18,6 +17,7 @@ from tests.hub.mirror.cast import (
     a_draft,
     a_location,
     a_mirror,
+    a_push,
     a_session,
     a_tariff,
     an_evse,
@@ -33,13 +33,13 @@ from tests.waiting import until
 
 async def test_a_session_is_kept_whole_for_its_addressee_and_found_at_once(database_url: str) -> None:
     async with a_mirror(database_url) as mirror:
-        mirror.take_addressed(a_change("PUT sessions/NL/ABC/s1", a_session("S1"), to="DE-TNM"))
+        mirror.take_addressed(a_push("PUT sessions/NL/ABC/s1", a_session("S1"), to="DE-TNM"))
         assert mirror.pending == 1
         known = await mirror.known("sessions", "S1")
         assert [each.key for each in known] == [key("sessions", "S1", addressee="DE-TNM")]
         assert mirror.pending == 0
         patch = {"kwh": 7, "last_updated": at(3)}
-        mirror.take_addressed(a_change("PATCH sessions/NL/ABC/S1", patch, to="DE-TNM"))
+        mirror.take_addressed(a_push("PATCH sessions/NL/ABC/S1", patch, to="DE-TNM"))
         await mirror.settled()
         assert await body_of(mirror, known[0].key) == a_session("S1", 3, kwh=7)
         expected = {("sessions", "NL-ABC", "DE-TNM"): 1}
@@ -49,14 +49,14 @@ async def test_a_session_is_kept_whole_for_its_addressee_and_found_at_once(datab
 async def test_it_is_stored_a_moment_later_without_anybody_asking(database_url: str) -> None:
     async with a_mirror(database_url, runs=True) as mirror:
         for number in range(450):
-            mirror.take_addressed(a_change("POST cdrs", a_session(f"C{number}"), to="DE-TNM"))
+            mirror.take_addressed(a_push("POST cdrs", a_session(f"C{number}"), to="DE-TNM"))
         await until(lambda: mirror.pending == 0, "all is stored")
         assert await counted(database_url) == {("cdrs", "NL-ABC", "DE-TNM"): 450}
 
 
 async def test_what_still_waits_at_the_end_is_stored(database_url: str) -> None:
     async with a_mirror(database_url) as mirror:
-        mirror.take_addressed(a_change("POST cdrs", a_session("C1"), to="DE-TNM"))
+        mirror.take_addressed(a_push("POST cdrs", a_session("C1"), to="DE-TNM"))
     assert await counted(database_url) == {("cdrs", "NL-ABC", "DE-TNM"): 1}
 
 
@@ -64,9 +64,9 @@ async def test_a_location_for_one_party_leaves_an_index_entry_without_a_body(dat
     async with a_mirror(database_url) as mirror:
         missing: list[Change] = []
         mirror.on_missing = missing.append
-        mirror.take_addressed(a_change("PUT locations/NL/ABC/LOC1", a_location(), to="DE-TNM"))
+        mirror.take_addressed(a_push("PUT locations/NL/ABC/LOC1", a_location(), to="DE-TNM"))
         patch = {"status": "BLOCKED", "last_updated": at(1)}
-        mirror.take_addressed(a_change("PATCH locations/NL/ABC/LOC1/E9", patch, to="DE-TNM"))
+        mirror.take_addressed(a_push("PATCH locations/NL/ABC/LOC1/E9", patch, to="DE-TNM"))
         assert [each.evse_uids for each in await mirror.known("locations", "LOC1")] == [{"E1", "E2", "E9"}]
         assert await body_of(mirror, key("locations", "LOC1")) is None
         assert await listed(database_url) == {}
@@ -77,7 +77,7 @@ async def test_a_push_to_one_party_does_not_touch_what_the_network_has(database_
     async with a_mirror(database_url) as mirror:
         await broadcast(mirror, "PUT locations/NL/ABC/LOC1", a_location())
         other = a_location(minutes=9, name="for one", evses=[an_evse("E3")])
-        mirror.take_addressed(a_change("PUT locations/NL/ABC/LOC1", other, to="DE-TNM"))
+        mirror.take_addressed(a_push("PUT locations/NL/ABC/LOC1", other, to="DE-TNM"))
         assert [each.evse_uids for each in await mirror.known("locations", "LOC1")] == [{"E1", "E2", "E3"}]
         assert await body_of(mirror, key("locations", "LOC1")) == a_location()
         # What was pushed to one does not keep out what comes for all, however old.
@@ -90,9 +90,9 @@ async def test_reservations_and_charging_profiles_are_found_by_who_made_them(dat
         later = (NOW + timedelta(hours=1)).isoformat()
         for id, expiry in (("R1", later), ("R2", at(0))):
             body = {"reservation_id": id, "expiry_date": expiry}
-            mirror.take_addressed(a_change("POST commands/RESERVE_NOW", body, to="NL-ABC", sender="DE-TNM"))
+            mirror.take_addressed(a_push("POST commands/RESERVE_NOW", body, to="NL-ABC", sender="DE-TNM"))
         profile = {"charging_profile": {}}
-        mirror.take_addressed(a_change("PUT chargingprofiles/s1", profile, to="NL-ABC", sender="DE-TNM"))
+        mirror.take_addressed(a_push("PUT chargingprofiles/s1", profile, to="NL-ABC", sender="DE-TNM"))
         (known,) = await mirror.known("reservations", "R1")
         assert (known.key.owner, known.key.addressee) == ("NL-ABC", "DE-TNM")
         (set_by,) = await mirror.known("chargingprofiles", "S1")
@@ -139,7 +139,7 @@ async def test_a_private_location_in_a_pulled_list_is_only_known_to_exist(databa
 async def test_a_module_that_is_left_out_is_broadcast_but_not_kept(database_url: str) -> None:
     async with a_mirror(database_url, retention={"tariffs": 0, "sessions": 0}) as mirror:
         rows = [await broadcast(mirror, "PUT tariffs/NL/ABC/T1", a_tariff(minutes=n)) for n in range(2)]
-        mirror.take_addressed(a_change("PUT sessions/NL/ABC/S1", a_session(), to="DE-TNM"))
+        mirror.take_addressed(a_push("PUT sessions/NL/ABC/S1", a_session(), to="DE-TNM"))
         assert [(row.id, row.previous, row.is_complete) for row in rows] == [(1, None, False), (2, None, False)]
         assert await mirror.known("tariffs", "T1") == await mirror.known("sessions", "S1") == []
         assert await mirror.broadcasts_after(0, 10, []) == rows
@@ -170,8 +170,8 @@ async def test_one_push_that_cannot_be_stored_fails_alone(database_url: str) -> 
         )
         assert [type(each) is ServerError for each in given] == [id == "BAD" for id in ids]
         assert [row.object_key for row in await mirror.broadcasts_after(0, 10, [])] == ["T1", "T2", "T3"]
-        for change in changes:
-            mirror.take_addressed(change)
+        for id in ids:
+            mirror.take_addressed(a_push(f"PUT tariffs/NL/ABC/{id}", a_tariff(id)))
         await mirror.settled()
         assert mirror.dropped == 1
         assert await counted(database_url) == await listed(database_url) == {("tariffs", "NL-ABC", ""): 3}
@@ -181,9 +181,10 @@ async def test_beyond_its_bound_the_oldest_that_waits_is_dropped_and_counted(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mirror_module, "PENDING_MAX", 3)
+    monkeypatch.setattr(mirror_module, "READ_AT", 1)
     async with a_mirror(database_url) as mirror:
         for number in range(5):
-            mirror.take_addressed(a_change("POST cdrs", a_session(f"C{number}"), to="DE-TNM"))
+            mirror.take_addressed(a_push("POST cdrs", a_session(f"C{number}"), to="DE-TNM"))
         assert (mirror.pending, mirror.dropped) == (3, 2)
         assert await mirror.known("cdrs", "C1") == []
         assert len(await mirror.known("cdrs", "C2")) == 1
@@ -201,7 +202,7 @@ async def test_whoever_stops_waiting_takes_nothing_from_the_others(database_url:
         assert all(isinstance(each, asyncio.CancelledError) for each in given[::2])
         kept = {row.object_key for row in await mirror.broadcasts_after(0, 100, [])}
         assert {f"T{n}" for n in range(1, 20, 2)} <= kept
-        mirror.take_addressed(a_change("POST cdrs", a_session("C1"), to="DE-TNM"))
+        mirror.take_addressed(a_push("POST cdrs", a_session("C1"), to="DE-TNM"))
         looking = asyncio.create_task(mirror.known("cdrs", "C1"))
         await asyncio.sleep(0)
         looking.cancel()
@@ -217,7 +218,7 @@ async def test_what_a_party_shares_again_from_its_new_platform_is_not_the_old_on
             a_change("PUT locations/NL/ABC/LOC1", a_location(publish=False)),
         ]
         await mirror.take_pulled(page)
-        await mirror.take_pulled([replace(each, platform_id=7) for each in page])
+        await mirror.take_pulled([each._replace(platform_id=7) for each in page])
         found = [await mirror.current(each.key) for each in page]
         assert [each.platform_id for each in found if each is not None] == [7, 7]
 

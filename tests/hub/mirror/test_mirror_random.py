@@ -9,13 +9,14 @@ import pytest
 
 from hub.mirror import Mirror
 from routing.merge import compose
-from routing.objects import Change, ObjectKey
+from routing.objects import Change, ObjectKey, Push, read_push
 from routing.stored import Stored, take
 from tests.hub.mirror.cast import (
     a_change,
     a_draft,
     a_location,
     a_mirror,
+    a_push,
     a_session,
     a_tariff,
     an_evse,
@@ -80,21 +81,21 @@ def a_broadcast(pick: random.Random) -> Change:
     return a_change(f"DELETE tariffs/NL/ABC/T{number}")
 
 
-def an_addressed(pick: random.Random) -> Change:
+def an_addressed(pick: random.Random) -> Push:
     minutes, number = pick.randrange(20), pick.randrange(3)
     to = pick.choice(["DE-TNM", "DE-OTH"])
     match pick.randrange(4):
         case 0:
-            return a_change(f"PUT sessions/NL/ABC/S{number}", a_session(f"S{number}", minutes), to=to)
+            return a_push(f"PUT sessions/NL/ABC/S{number}", a_session(f"S{number}", minutes), to=to)
         case 1:
             period = {"start_date_time": at(minutes), "dimensions": []}
             body = {"charging_periods": [period], "last_updated": at(minutes)}
-            return a_change(f"PATCH sessions/NL/ABC/S{number}", body, to=to)
+            return a_push(f"PATCH sessions/NL/ABC/S{number}", body, to=to)
         case 2:
             location = f"LOC{pick.randrange(5)}"
             evses = [an_evse(pick.choice(["E1", "E8"]))]
-            return a_change(f"PUT locations/NL/ABC/{location}", a_location(location, minutes, evses=evses), to=to)
-    return a_change("POST cdrs", a_session(f"C{number}", minutes), to=to)
+            return a_push(f"PUT locations/NL/ABC/{location}", a_location(location, minutes, evses=evses), to=to)
+    return a_push("POST cdrs", a_session(f"C{number}", minutes), to=to)
 
 
 def a_pulled(pick: random.Random) -> Change:
@@ -112,8 +113,9 @@ async def test_the_mirror_is_what_one_change_after_the_other_makes_it_and_counts
     pick, model = random.Random(seed), Model()  # noqa: S311
     async with a_mirror(database_url) as mirror:
         for _ in range(30):
-            kind = pick.choice([a_broadcast, a_broadcast, an_addressed, a_pulled])
-            changes = [kind(pick) for _ in range(pick.choice([1, 3, 12]))]
+            kind = pick.choice([a_broadcast, an_addressed, a_pulled])
+            given = [kind(pick) for _ in range(pick.choice([1, 3, 12]))]
+            changes = [read_push(each) if isinstance(each, Push) else each for each in given]
             for change in changes:
                 model.take(change, is_pulled=kind is a_pulled)
             if kind is a_broadcast:
@@ -121,8 +123,9 @@ async def test_the_mirror_is_what_one_change_after_the_other_makes_it_and_counts
             elif kind is a_pulled:
                 await mirror.take_pulled(changes)
             else:
-                for change in changes:
-                    mirror.take_addressed(change)
+                for push in given:
+                    assert isinstance(push, Push)
+                    mirror.take_addressed(push)
                 await mirror.settled()
             assert await counted(database_url) == await listed(database_url)
         assert await stored_in(database_url, mirror) == model.shown()

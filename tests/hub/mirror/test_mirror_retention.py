@@ -1,6 +1,5 @@
 """What the mirror forgets, and when."""
 
-from dataclasses import replace
 from datetime import timedelta
 
 import asyncpg
@@ -14,6 +13,7 @@ from tests.hub.mirror.cast import (
     a_change,
     a_location,
     a_mirror,
+    a_push,
     a_session,
     a_tariff,
     an_evse,
@@ -37,10 +37,10 @@ async def left(url: str) -> list[str]:
 async def test_sessions_and_named_modules_are_forgotten_after_their_days(database_url: str) -> None:
     async with a_mirror(database_url) as mirror:
         for number, days in enumerate((1, 10, 31, 40)):
-            change = a_change(
+            push = a_push(
                 f"PUT sessions/NL/ABC/S{number}", a_session(f"S{number}"), to="DE-TNM", received=NOW - days * DAY
             )
-            mirror.take_addressed(change)
+            mirror.take_addressed(push)
         await broadcast(mirror, "PUT locations/NL/ABC/LOC1", a_location(), received=NOW - 400 * DAY)
         await mirror.settled()
         assert await forget_objects(mirror._database, {"sessions": 30}, NOW) == 2
@@ -67,7 +67,7 @@ async def test_a_reservation_is_forgotten_when_its_time_is_over(database_url: st
     async with a_mirror(database_url) as mirror:
         for id, hours in (("R1", 1), ("R2", -30)):
             body = {"reservation_id": id, "expiry_date": (NOW + timedelta(hours=hours)).isoformat()}
-            mirror.take_addressed(a_change("POST commands/RESERVE_NOW", body, to="NL-ABC", sender="DE-TNM"))
+            mirror.take_addressed(a_push("POST commands/RESERVE_NOW", body, to="NL-ABC", sender="DE-TNM"))
         await mirror.settled()
         assert await mirror.known("reservations", "R2") == []
         assert await forget_objects(mirror._database, {}, NOW) == 1
@@ -154,7 +154,7 @@ async def test_what_a_whole_list_no_longer_has_is_forgotten_but_nothing_else(dat
         moment = NOW - days * DAY
         shared = a_tariff(country_code=owner[:2], party_id=owner[3:])
         changes = [a_change(f"PUT tariffs/{owner}/{id}", shared | {"id": id}, received=moment) for id in ids]
-        return [replace(change, platform_id=platform_id) for change in changes]
+        return [change._replace(platform_id=platform_id) for change in changes]
 
     async with a_mirror(database_url) as mirror:
         await mirror.take_pulled(page("GONE", "SEEN", "PUSHED", days=3), is_whole=True)
@@ -162,7 +162,7 @@ async def test_what_a_whole_list_no_longer_has_is_forgotten_but_nothing_else(dat
         await mirror.take_pulled(page("THEIRS", days=3, owner="DE/XYZ"))
         await broadcast(mirror, "PUT tariffs/NL/ABC/SHARED", a_tariff("SHARED"), received=NOW - 3 * DAY)
         mirror.take_addressed(
-            a_change("PUT tariffs/NL/ABC/PUSHED2", a_tariff("PUSHED2"), to="DE-TNM", received=NOW - 3 * DAY)
+            a_push("PUT tariffs/NL/ABC/PUSHED2", a_tariff("PUSHED2"), to="DE-TNM", received=NOW - 3 * DAY)
         )
         await mirror.settled()
         await broadcast(mirror, "PUT tariffs/NL/ABC/PUSHED", a_tariff("PUSHED", 1), received=NOW - 2 * DAY)

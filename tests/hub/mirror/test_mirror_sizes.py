@@ -12,6 +12,7 @@ from tests.hub.mirror.cast import (
     a_draft,
     a_location,
     a_mirror,
+    a_push,
     a_session,
     an_evse,
     at,
@@ -97,11 +98,11 @@ async def test_nothing_else_that_adds_to_a_location_passes_the_bound(
 async def test_a_session_that_would_grow_too_large_stays_as_it_is(database_url: str) -> None:
     """Each PATCH adds charging periods (R-277)."""
     async with a_mirror(database_url, shared_body=SMALL) as mirror:
-        mirror.take_addressed(a_change("PUT sessions/NL/ABC/S1", a_session(), to="DE-TNM"))
+        mirror.take_addressed(a_push("PUT sessions/NL/ABC/S1", a_session(), to="DE-TNM"))
         for number in range(20):
             period = {"start_date_time": at(number), "dimensions": [], "tariff_id": "x" * 700}
             body = {"kwh": number, "charging_periods": [period], "last_updated": at(number)}
-            mirror.take_addressed(a_change("PATCH sessions/NL/ABC/S1", body, to="DE-TNM"))
+            mirror.take_addressed(a_push("PATCH sessions/NL/ABC/S1", body, to="DE-TNM"))
         await mirror.settled()
         kept = await body_of(mirror, key("sessions", "S1", addressee="DE-TNM"))
         assert 3 < len(kept["charging_periods"]) == kept["kwh"] + 1 < 12
@@ -112,7 +113,7 @@ async def test_an_index_entry_does_not_grow_without_end_either(database_url: str
     async with a_mirror(database_url, shared_body=SMALL) as mirror:
         for number in range(60):
             evses = [an_evse(f"E{number}".ljust(250, "x"))]
-            mirror.take_addressed(a_change("PUT locations/NL/ABC/LOC1", a_location(evses=evses), to="DE-TNM"))
+            mirror.take_addressed(a_push("PUT locations/NL/ABC/LOC1", a_location(evses=evses), to="DE-TNM"))
         await mirror.settled()
         (known,) = await mirror.known("locations", "LOC1")
         assert len(known.evse_uids) == MAX // 250

@@ -111,6 +111,7 @@ class _Named(msgspec.Struct):
     expiry_date: Any = msgspec.UNSET
 
 
+_NOTHING = _Named()
 _read_named = msgspec.json.Decoder(_Named).decode
 _read_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
@@ -127,7 +128,6 @@ _ID_FIELDS = {
     ("sessions", 1): "id",
     ("tokens", 1): "uid",
 }
-_OWNER_FIELDS = ("country_code", "party_id")
 _METHODS: Mapping[str, Literal["PUT", "PATCH", "DELETE"]] = {
     "PUT": "PUT",
     "POST": "PUT",
@@ -228,9 +228,9 @@ def read_push(push: Push) -> Change:
         _check_owner(country_code, party_id, flow)
     names = [read_id(each) for each in ids]
     is_broadcast = flow.addressee is None
-    moment = None
-    named = _Named()
-    if method != "DELETE":
+    if method == "DELETE":
+        named, moment = _NOTHING, None
+    else:
         named = _read_body(body)
         _check_named(named, module, method, (country_code, party_id), names, is_strict=is_broadcast)
         moment = read_time(named.last_updated)
@@ -336,15 +336,19 @@ def _check_named(
     named: _Named, module: str, method: str, owner: tuple[str, str], names: list[str], *, is_strict: bool
 ) -> None:
     """Make sure that a body is about what the URL names (R-268); strictly, that it says so."""
-    expected = [(_ID_FIELDS[module, len(names)], names[-1])]
-    if len(names) == 1:  # EVSEs and connectors name no owner
-        expected += zip(_OWNER_FIELDS, owner, strict=True)
-    for name, wanted in expected:
-        given = getattr(named, name)
-        if given == wanted or (given is msgspec.UNSET and (method == "PATCH" or not is_strict)):
+    id_field, name = _ID_FIELDS[module, len(names)], names[-1]
+    if len(names) > 1:  # EVSEs and connectors name no owner
+        expected = [(id_field, name)]
+    elif (getattr(named, id_field), named.country_code, named.party_id) == (name, *owner):
+        expected = []  # letter for letter
+    else:
+        expected = [(id_field, name), ("country_code", owner[0]), ("party_id", owner[1])]
+    for field_name, wanted in expected:
+        given = getattr(named, field_name)
+        if given is msgspec.UNSET and (method == "PATCH" or not is_strict):
             continue
-        if _text(given, name).upper() != wanted.upper():
-            raise InvalidParameters(f"The body's {name} is not the one in the URL, {wanted}.")
+        if _text(given, field_name).upper() != wanted.upper():
+            raise InvalidParameters(f"The body's {field_name} is not the one in the URL, {wanted}.")
     if is_strict and method == "PATCH" and not isinstance(named.last_updated, str):
         raise InvalidParameters("The body's last_updated is missing.")
 

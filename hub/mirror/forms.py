@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from hashlib import blake2b
+from zlib import crc32
 
 import asyncpg
 
@@ -145,9 +145,11 @@ def read_key(row: asyncpg.Record) -> ObjectKey:
 
 
 def lock_number(key: ObjectKey) -> int:
-    """Give the number of the lock that whoever changes an object holds; two objects may share one."""
-    text = "\0".join((key.module, key.owner, key.object_key, key.addressee))
-    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), signed=True)
+    """Give the number of the lock that whoever changes an object holds; two objects may share one.
+
+    Below zero, where no other lock is.
+    """
+    return ~crc32("\0".join(key).encode())
 
 
 def columns(keys: list[ObjectKey]) -> tuple[list[str], list[str], list[str], list[str]]:

@@ -8,14 +8,17 @@ seen in ascending order, whichever hub gave them.
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from hub.mirror.forms import BroadcastDraft, BroadcastRow, columns, lock_number, make_broadcast
 from parties.store import Connection, queries
 from routing.objects import Change, ObjectKey
 from routing.stored import Stored, Taken, needs_body, take
 
-BATCH = 200
+BATCH = 400
 """Changes in one transaction at most: the commit's wait for the disk is shared, and nobody waits long for a lock."""
+
+_EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,16 +93,19 @@ async def put_again(connection: Connection, changes: Sequence[Change]) -> list[C
     One statement is the whole transaction, and what was there is not read: a tenth of `store_batch`.
     """
     keys = [change.key for change in changes]
+    bodies = [change.body for change in changes]
+    columns = (
+        map(str, sorted({lock_number(key) for key in keys})),
+        *zip(*keys, strict=True),
+        [change.version for change in changes],
+        [change.path for change in changes],
+        [str(change.platform_id) for change in changes],
+        [str((change.last_updated - _EPOCH) // _MICROSECOND) for change in changes if change.last_updated],
+        [str((change.received_at - _EPOCH) // _MICROSECOND) for change in changes],
+        [str(len(body)) for body in bodies],
+    )
     rows = await connection.fetch(
-        queries(__package__)["put_again"],
-        sorted({lock_number(key) for key in keys}),
-        *("\n".join(column) for column in columns(keys)),
-        "\n".join([change.version for change in changes]),
-        "\n".join([change.path for change in changes]),
-        [change.platform_id for change in changes],
-        [change.last_updated.timestamp() for change in changes if change.last_updated is not None],
-        [change.received_at.timestamp() for change in changes],
-        [change.body for change in changes],
+        queries(__package__)["put_again"], *("\n".join(column) for column in columns), b"".join(bodies)
     )
     return [changes[row[0]] for row in rows]
 

@@ -239,7 +239,11 @@ class Relay:
     def take_in(self, forward: Forward) -> None:
         """Let the mirror have what the receiver accepted; what is too large to be held is only passed on."""
         message, body = forward.message, forward.pushed
-        if not self.mirrors(message.operation) or not _is_accepted(forward.trace.status_code) or body.stream is not None:
+        if (
+            not self.mirrors(message.operation)
+            or not _is_accepted(forward.trace.status_code)
+            or body.stream is not None
+        ):
             return
         self._mirror.take_addressed(make_push(message, body.held, datetime.now(UTC), forward.route.receiver))
 

@@ -1,13 +1,31 @@
 """What is read as a plainly well-formed answer, httptools reads the same; everything else is left to it."""
 
+from typing import NamedTuple
+
 import httptools
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from hub.answer_head import HEAD_MAX, read_answer_head
+from hub.answer_head import HEAD_MAX, Field, answer_heads, read_fields
+from hub.heads import UNKNOWN
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-Limit: 5\r\n"
+
+
+class Read(NamedTuple):
+    status: int
+    fields: list[Field] | None
+    length: int
+    end: int
+
+
+def read_answer_head(data: bytes) -> Read | None:
+    end = data.find(b"\r\n\r\n")
+    found = None if end < 0 else answer_heads().read(data, end, UNKNOWN)
+    if found is None:
+        return None
+    return Read(found[0].status, read_fields(data, end), int(found[2][0] or ""), end + 4)
 
 
 class Parsed:

@@ -6,7 +6,17 @@ from tests.bench.load import Ask
 from tests.bench.members import Member, Wish, add_members
 from tests.bench.opponents import NO_NGINX, asking, bare_proxy, find_nginx, nginx
 from tests.bench.requests import CORRELATION_ID, get_session, put_session
-from tests.bench.stage import Contestant, Outcome, RunningHub, Stage, WrongAnswer, ask_once, cpu_per_request, ratios
+from tests.bench.stage import (
+    Contestant,
+    Outcome,
+    RunningHub,
+    Stage,
+    WrongAnswer,
+    ask_once,
+    cpu_per_request,
+    ratios,
+    refused,
+)
 
 CPO, EMSP = "NL-AMB", "DE-VOL"
 NOT_MIRRORED = {"RETENTION": "sessions=0"}
@@ -37,6 +47,18 @@ async def check_duties(stage: Stage, hub: RunningHub, ask: Ask, receiver: Member
         raise WrongAnswer("the receiver was sent another body")
 
 
+async def check_refusals(hub: RunningHub, ask: Ask, member: Member, receiver: Member) -> None:
+    """Make sure that who is not known, has no contract or sends no JSON is refused. Raises WrongAnswer."""
+    request = ask.request
+    theirs = request.replace(member.authorization.encode(), receiver.hub_authorization.encode())
+    await refused(hub.port, theirs, 401, "a token that the hub did not give out")
+    itself = request.replace(f"OCPI-to-party-id: {EMSP[3:]}".encode(), f"OCPI-to-party-id: {CPO[3:]}".encode())
+    itself = itself.replace(f"OCPI-to-country-code: {EMSP[:2]}".encode(), f"OCPI-to-country-code: {CPO[:2]}".encode())
+    await refused(hub.port, itself, 200, "a receiver that no contract allows")
+    head, _, body = request.partition(b"\r\n\r\n")
+    await refused(hub.port, head + b"\r\n\r\n" + body[:-1] + b" ", 400, "what is no JSON")
+
+
 async def measure(stage: Stage) -> Outcome:
     """Measure GET and PUT."""
     outcome = Outcome()
@@ -51,6 +73,7 @@ async def measure(stage: Stage) -> Outcome:
             outcome.notes.append(NO_NGINX)
         found["hub"] = Contestant(hub.measured, hub.port, ())
         stack.enter_context(stage.profiling("forward", hub, outcome))
+        await check_refusals(hub, put_session(cpo, CPO, EMSP), cpo, emsp)
         for method, ask in (("get", get_session(cpo, CPO, EMSP)), ("put", put_session(cpo, CPO, EMSP))):
             await check_duties(stage, hub, ask, emsp)
             contestants = {f"{name}, {method.upper()}": asking(each, ask) for name, each in found.items()}
@@ -59,4 +82,5 @@ async def measure(stage: Stage) -> Outcome:
             outcome.values[f"{method}_proxy"] = ratios(ours, cpu[f"bare proxy, {method.upper()}"])
             if find_nginx() is not None:
                 outcome.values[f"{method}_nginx"] = ratios(ours, cpu[f"nginx, {method.upper()}"])
+        await hub.check_accounts(outcome.answers["hub, GET"] + outcome.answers["hub, PUT"])
     return outcome

@@ -18,7 +18,7 @@ _NGINX = """
 daemon off; master_process off; worker_processes 1; pid nginx.pid; error_log stderr error;
 events {{ worker_connections 8192; multi_accept on; }}
 http {{
-    access_log access.log combined;
+    access_log access.log combined buffer=64k flush=1s;
     client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi;
     scgi_temp_path scgi;
     client_body_buffer_size 64k; proxy_buffer_size 8k; proxy_buffers 16 16k; proxy_max_temp_file_size 0;

@@ -56,6 +56,8 @@ class Outcome:
     figures: dict[str, list[float]] = field(default_factory=dict)
     """What they were made of, for whoever wants to look: CPU in µs for each request and so on."""
     notes: list[str] = field(default_factory=list)
+    answers: dict[str, int] = field(default_factory=dict)
+    """Of each contestant to all of its load."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,18 @@ class RunningHub:
     measured: Measured
     port: int
     ops_port: int
+    log: Path
+
+    async def check_accounts(self, answers: int) -> None:
+        """Make sure that every request was counted and logged, these and few others. Raises WrongAnswer."""
+        counted = logged = 0.0
+        for _ in range(40):  # lines are written every tenth of a second
+            counted = sum(await self.read_metrics("ocpi_hub_requests_total"))
+            logged = self.log.read_bytes().count(b'"event":"request"')
+            if counted == logged and answers <= logged <= answers + 20:
+                return
+            await asyncio.sleep(0.05)
+        raise WrongAnswer(f"of {answers} answers the hub counted {counted:.0f} and logged {logged:.0f}")
 
     async def read_metrics(self, name: str) -> list[float]:
         """Give every value of a metric, whatever its labels."""
@@ -141,8 +155,9 @@ class Stage:
             **settings,
         }
         environment |= {PREFIX + name: value for name, value in given.items()}
+        environment["PYTHONPATH"] = str(Path(__file__).parents[2])  # this very checkout, whatever is installed
         command = (sys.executable, "-m", "hub", "serve", *arguments)
-        log = self.folder / "hub.log"
+        log = self.folder / f"hub-{port}.log"
         with running(command, log, cores=cores or self.cores.measured, environment=environment) as (measured, process):
             try:
                 await wait_for_port(port)
@@ -150,7 +165,7 @@ class Stage:
             except (TimeoutError, OSError) as exc:
                 told = log.read_text(errors="replace")[-1000:]
                 raise WrongAnswer(f"the hub does not answer (exit code {process.poll()}): {told}") from exc
-            yield RunningHub(measured, port, ops_port)
+            yield RunningHub(measured, port, ops_port, log)
 
     async def _until_ready(self, ops_port: int) -> None:
         """Wait until the hub routes by the table that is in the database."""
@@ -175,6 +190,19 @@ class Stage:
             yield
         if path is not None:
             outcome.notes.append(problem or f"profile of the hub: {path}")
+
+
+async def refused(port: int, request: bytes, status: int, what: str) -> None:
+    """Make sure that a request is refused with this HTTP status. Raises WrongAnswer."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(request)
+        async with asyncio.timeout(10):
+            answer = await reader.read(64 * 1024)
+    finally:
+        writer.close()
+    if not answer.startswith(f"HTTP/1.1 {status} ".encode()) or b'"status_code":1' in answer:
+        raise WrongAnswer(f"{what} was not refused: {answer[:300].decode(errors='replace')}")
 
 
 async def ask_once(port: int, asks: Sequence[Ask], what: str) -> None:
@@ -206,7 +234,9 @@ async def cpu_per_request(
     number = connections or wanted.connections
     for name, contestant in contestants.items():
         stage.show_step(f"{name}, warming up")
-        check(await send_for(min(wanted.seconds, 1.0), contestant.port, contestant.asks, number), name)
+        count = await send_for(min(wanted.seconds, 1.0), contestant.port, contestant.asks, number)
+        check(count, name)
+        outcome.answers[name] = outcome.answers.get(name, 0) + count.answers
         if settle is not None:
             await settle(name)
     for turn in range(wanted.rounds):
@@ -216,6 +246,7 @@ async def cpu_per_request(
             before, began = contestant.measured.cpu_seconds(), time.perf_counter()
             count = await send_for(wanted.seconds, contestant.port, contestant.asks, number)
             check(count, name)
+            outcome.answers[name] += count.answers
             if settle is not None:
                 await settle(name)
             used = contestant.measured.cpu_seconds() - before

@@ -105,7 +105,6 @@ def is_put_again(change: Change, max_bytes: int = sys.maxsize) -> bool:
         and change.last_updated is not None
         and change.last_updated <= change.received_at + _FUTURE
         and len(change.body) <= max_bytes
-        and not any("\n" in text for text in (*change.key, change.version, change.path))  # it is written in lines
     )
 
 

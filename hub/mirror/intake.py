@@ -86,7 +86,7 @@ async def store_batch(connection: Connection, arrivals: Sequence[Arrival], max_b
     return outcomes
 
 
-async def put_again(connection: Connection, changes: Sequence[Change]) -> list[Change]:
+async def put_again(connection: Connection, changes: Sequence[Change]) -> Sequence[Change]:
     """Take in changes that `is_put_again`, of one object each; give those that are not taken in, since their object is
     not listed or newer.
 
@@ -94,19 +94,22 @@ async def put_again(connection: Connection, changes: Sequence[Change]) -> list[C
     """
     keys = [change.key for change in changes]
     bodies = [change.body for change in changes]
-    columns = (
-        map(str, sorted({lock_number(key) for key in keys})),
-        *zip(*keys, strict=True),
-        [change.version for change in changes],
-        [change.path for change in changes],
-        [str(change.platform_id) for change in changes],
-        [str((change.last_updated - _EPOCH) // _MICROSECOND) for change in changes if change.last_updated],
-        [str((change.received_at - _EPOCH) // _MICROSECOND) for change in changes],
-        [str(len(body)) for body in bodies],
-    )
-    rows = await connection.fetch(
-        queries(__package__)["put_again"], *("\n".join(column) for column in columns), b"".join(bodies)
-    )
+    texts = [
+        "\n".join(column)
+        for column in (
+            *zip(*keys, strict=True),
+            [change.version for change in changes],
+            [change.path for change in changes],
+            [str(change.platform_id) for change in changes],
+            [str((change.last_updated - _EPOCH) // _MICROSECOND) for change in changes if change.last_updated],
+            [str((change.received_at - _EPOCH) // _MICROSECOND) for change in changes],
+            [str(len(body)) for body in bodies],
+        )
+    ]
+    if any(text.count("\n") != len(changes) - 1 for text in texts):  # what has line ends itself cannot go this way
+        return changes
+    locks = "\n".join(map(str, sorted({lock_number(key) for key in keys})))
+    rows = await connection.fetch(queries(__package__)["put_again"], locks, *texts, b"".join(bodies))
     return [changes[row[0]] for row in rows]
 
 

@@ -6,11 +6,13 @@ from datetime import timedelta
 from typing import Any
 from unittest import mock
 
+import asyncpg
 import pytest
 
 from config.ocpi import ServerError
 from hub.mirror import mirror as mirror_module
-from routing.objects import Change
+from hub.mirror.intake import put_again
+from routing.objects import Change, read_time
 from tests.hub.mirror.cast import (
     NOW,
     a_change,
@@ -235,3 +237,113 @@ async def test_a_locations_own_change_counts_though_an_evse_has_later_news(datab
         # All EVSEs at once, as they were before: that would undo the status.
         await broadcast(mirror, "PATCH locations/NL/ABC/LOC1", {"evses": [an_evse("E1", 5)], "last_updated": at(5)})
         assert await body_of(mirror, key("locations", "LOC1")) == found
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_the_latest_of_a_sessions_pushes_is_kept_in_whatever_order_they_come(
+    database_url: str, at_once: bool
+) -> None:
+    async with a_mirror(database_url) as mirror:
+        for minutes in (1, 5, 3, 7, 6):
+            for id in ("S1", "S2"):
+                mirror.take_addressed(a_push(f"PUT sessions/NL/ABC/{id}", a_session(id, minutes), to="DE-TNM"))
+            if not at_once:
+                await mirror.settled()
+        await mirror.settled()
+        for id in ("S1", "S2"):
+            assert await body_of(mirror, key("sessions", id, addressee="DE-TNM")) == a_session(id, 7)
+        # With the same last_updated, what came later counts.
+        mirror.take_addressed(a_push("PUT sessions/NL/ABC/S1", a_session("S1", 7, kwh=9), to="DE-TNM"))
+        await mirror.settled()
+        assert await body_of(mirror, key("sessions", "S1", addressee="DE-TNM")) == a_session("S1", 7, kwh=9)
+        assert (mirror.pending, mirror.dropped) == (0, 0)
+        expected = {("sessions", "NL-ABC", "DE-TNM"): 2}
+        assert await counted(database_url) == await listed(database_url) == expected
+
+
+async def test_a_session_put_again_is_as_its_last_push_says_where_it_came_from(database_url: str) -> None:
+    async with a_mirror(database_url) as mirror:
+        for minutes, id, days in ((1, "S1", 2), (2, "s1", 1)):
+            received = NOW - timedelta(days=days, microseconds=minutes)
+            push = a_push(f"PUT sessions/nl/ABC/{id}", a_session("S1", minutes), to="DE-TNM", received=received)
+            mirror.take_addressed(push)
+            await mirror.settled()
+        connection = await asyncpg.connect(database_url)
+        row = await connection.fetchrow("SELECT path, last_updated, received_at, listed_at FROM mirror_object")
+        await connection.close()
+        assert tuple(row) == ("nl/ABC/s1", read_time(at(2)), received, received)
+
+
+async def test_a_push_that_is_not_understood_keeps_none_of_the_others_out(database_url: str) -> None:
+    async with a_mirror(database_url) as mirror:
+        for body in (a_session("S9"), b"[]", b'{"id":' + b"[" * 40 + b"]" * 40 + b"}", a_session("S1", kwh=2)):
+            mirror.take_addressed(a_push("PUT sessions/NL/ABC/S1", body, to="DE-TNM"))
+        await mirror.settled()
+        assert (mirror.pending, mirror.dropped) == (0, 0)
+        assert await body_of(mirror, key("sessions", "S1", addressee="DE-TNM")) == a_session("S1", kwh=2)
+
+
+async def test_a_push_that_the_hub_fails_to_read_is_counted_as_dropped(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with a_mirror(database_url) as mirror:
+        mirror.take_addressed(a_push("PUT sessions/NL/ABC/S1", a_session("S1"), to="DE-TNM"))
+        with monkeypatch.context() as patched:
+            patched.setattr(mirror_module, "read_push", mock.Mock(side_effect=KeyError))
+            await mirror.settled()
+        mirror.take_addressed(a_push("PUT sessions/NL/ABC/S2", a_session("S2"), to="DE-TNM"))
+        await mirror.settled()
+        assert (mirror.pending, mirror.dropped) == (0, 1)
+        assert await counted(database_url) == {("sessions", "NL-ABC", "DE-TNM"): 1}
+
+
+async def test_what_the_short_statement_cannot_store_is_stored_the_general_way(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusal = mock.AsyncMock(side_effect=asyncpg.OutOfMemoryError("no room for so many locks"))
+    monkeypatch.setattr(mirror_module, "put_again", refusal)
+    async with a_mirror(database_url) as mirror:
+        for minutes in range(2):
+            mirror.take_addressed(a_push("PUT sessions/NL/ABC/S1", a_session(minutes=minutes), to="DE-TNM"))
+            await mirror.settled()
+        assert refusal.await_count == 2
+        assert await body_of(mirror, key("sessions", "S1", addressee="DE-TNM")) == a_session(minutes=1)
+
+
+async def test_a_line_end_in_what_is_written_in_lines_goes_the_general_way(database_url: str) -> None:
+    async with a_mirror(database_url) as mirror, mirror._database.connection() as connection:
+        changes = [a_change(f"PUT sessions/NL/ABC/S{n}", a_session(f"S{n}"), to="DE-TNM") for n in range(2)]
+        odd = [changes[0], changes[1]._replace(path="NL/ABC/S\n1")]
+        assert await put_again(connection, odd) == odd
+
+
+async def test_two_hubs_that_are_pushed_the_same_sessions_at_once_keep_the_latest(database_url: str) -> None:
+    async with a_mirror(database_url) as one, a_mirror(database_url) as other:
+        for turn in range(6):
+            for number in range(60):
+                for mirror, place in ((one, number), (other, 59 - number)):
+                    minutes = 2 * turn + (mirror is other)
+                    push = a_push(f"PUT sessions/NL/ABC/S{place}", a_session(f"S{place}", minutes), to="DE-TNM")
+                    mirror.take_addressed(push)
+            patch = {"last_updated": at(2 * turn), "charging_periods": [{"start_date_time": at(turn)}]}
+            other.take_addressed(a_push("PATCH sessions/NL/ABC/S7", patch, to="DE-TNM"))
+            await asyncio.gather(one.settled(), other.settled())
+        for place in (0, 30, 59):
+            assert await body_of(one, key("sessions", f"S{place}", addressee="DE-TNM")) == a_session(f"S{place}", 11)
+        assert (one.dropped, other.dropped) == (0, 0)
+        expected = {("sessions", "NL-ABC", "DE-TNM"): 60}
+        assert await counted(database_url) == await listed(database_url) == expected
+
+
+async def test_large_locations_for_one_party_wait_as_the_little_that_is_kept_of_them(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mirror_module, "PENDING_BYTES_MAX", 20_000)
+    monkeypatch.setattr(mirror_module, "READ_AT_BYTES", 20_000)
+    async with a_mirror(database_url) as mirror:
+        for number in range(30):
+            body = a_location(f"LOC{number}", name="x" * 9_000)
+            mirror.take_addressed(a_push(f"PUT locations/NL/ABC/LOC{number}", body, to="DE-TNM"))
+            assert mirror._unread_bytes < 20_000
+        assert (mirror.pending, mirror.dropped) == (30, 0)
+        assert len(await mirror.known("locations", "LOC29")) == 1

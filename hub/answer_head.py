@@ -10,8 +10,6 @@ from typing import NamedTuple
 from hub.heads import LENGTH, Heads, Learned
 from routing.headers import RELAYED, relayed_headers
 
-HEAD_MAX = 8000
-"""Longest head read here, in bytes."""
 _LINE = re.compile(rb"([A-Za-z0-9!#$%&'*+.^_`|~-]+): ([!-~](?:[ -~]*[!-~])?)")
 _STATUS_LINE = re.compile(rb"HTTP/1\.1 ([2-5][0-9][0-9])(?: [ -~]*)?")
 _NO_BODY = frozenset({204, 205, 304})
@@ -55,7 +53,7 @@ def answer_heads() -> Heads[AnswerHead]:
 def _learn(data: bytes, end: int) -> Learned[AnswerHead] | None:
     status_line = _STATUS_LINE.fullmatch(data[:end].partition(b"\r\n")[0])
     fields = read_fields(data, end)
-    if end > HEAD_MAX or status_line is None or fields is None or int(status_line[1]) in _NO_BODY:
+    if status_line is None or fields is None or int(status_line[1]) in _NO_BODY:
         return None
     pairs = [(key.decode(), value.decode()) for key, _, value in fields]
     framing = [pair for pair in pairs if pair[0] in _FRAMING]

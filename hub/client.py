@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
+import structlog
+
 from hub.addresses import AddressGuard, Origin, URLRefused, split_url
 from hub.connection import (
     HIGH_WATER,
@@ -27,6 +29,8 @@ from hub.connection import (
     write_head,
 )
 from hub.places import Lane, Places
+
+log = structlog.get_logger()
 
 __all__ = [
     "AddressRefused",
@@ -255,7 +259,12 @@ class Client:
             return None
         self.reused += 1
         held = Held(self, pool_key, places, lane, connection, now + timeout)
-        connection.ask_held(method, request, hold=min(hold, HIGH_WATER), deadline=now + timeout, told=told)
+        try:
+            connection.ask_held(method, request, hold=min(hold, HIGH_WATER), deadline=now + timeout, told=told)
+        except BaseException:
+            connection.abort()
+            places.leave(lane)
+            raise
         return held
 
     def in_flight(self, key: Hashable) -> int:
@@ -345,7 +354,10 @@ class Client:
         loop = asyncio.get_running_loop()
         now = time.monotonic()
         for connection in tuple(self._connections):
-            connection.look(now)
+            try:
+                connection.look(now)
+            except Exception:  # whoever was told: the others must be looked at too
+                log.exception("an answer could not be dealt with", action="failed")
         for pool_key, pool in tuple(self._idle.items()):
             for connection in pool:
                 if connection.expires <= now:

@@ -16,11 +16,17 @@ VALUE = re.compile(r"[!-~](?:[ -~]*[!-~])?").fullmatch
 """A value of a field that is plain."""
 WORD = re.compile(r"[!-~]+").fullmatch
 """A value that is plain and has no spaces."""
-KNOWN_MAX = 8192
+HEAD_MAX = 8000
+"""Longest head read here, in bytes: shorter than what aiohttp takes for one line of it."""
+KNOWN_MAX = 2048
 """How many heads are remembered."""
-_HEAD_MAX = 2000
+_REMEMBERED_MAX = 2000
 """Longest head that is remembered, in bytes."""
+_LINES_MAX = 32
 _VALUES_MAX, _NAMES_MAX = 8, 256
+
+_VARIES = "\0"
+"""In place of a value that varies: no line that is plain has it, so that none is taken for one without a value."""
 
 Check = Callable[[str], object]
 
@@ -67,20 +73,24 @@ class Heads(Generic[T]):
         self._first_varies = first_varies
         self._no_values: list[str | None] = [None] * (len(wanted) + 1)  # the last is for what nobody asks for
         self._known: dict[tuple[str, ...], T] = {}
-        self._seen: dict[str, set[str]] = {}
+        self._seen: dict[str, set[int]] = {}
 
     def __len__(self) -> int:
         return len(self._known)
 
     def clear(self) -> None:
-        """Forget what the heads mean."""
+        """Forget what the heads mean, and what was seen to vary."""
         self._known.clear()
+        self._seen.clear()
 
     def read(self, data: bytes, end: int, layout: Layout) -> tuple[T, str, list[str | None], Layout] | None:
         """Read the head of which the last line ends at `end`; `layout` is that of the head before it.
 
-        Gives its meaning, its first line, the values of the wanted fields, and its layout; None when it is not plain.
+        Gives its meaning, its first line, the values of the wanted fields, and its layout; None when it is not plain. A
+        first line that varies is not looked at.
         """
+        if end > HEAD_MAX:
+            return None
         try:
             lines = data[:end].decode("ascii").split("\r\n")
         except UnicodeDecodeError:
@@ -94,7 +104,7 @@ class Heads(Generic[T]):
                 if not (line.startswith(prefix) and check(value)):
                     break
                 values[slot] = value
-                lines[place] = prefix
+                lines[place] = prefix + _VARIES
             else:
                 if self._first_varies:
                     lines[0] = ""
@@ -116,14 +126,15 @@ class Heads(Generic[T]):
                 prefix = lines[place][: len(lines[place]) - len(value)]
                 varying.append((place, slot, prefix, len(prefix), check))
                 values[slot] = value
-                lines[place] = prefix
+                lines[place] = prefix + _VARIES
         if self._first_varies:
             lines[0] = ""
-        if end <= _HEAD_MAX:
+        meaning = learned.meaning
+        if end <= _REMEMBERED_MAX and len(lines) <= _LINES_MAX:
             if len(self._known) >= KNOWN_MAX:
-                self._known.clear()
-            self._known[tuple(lines)] = learned.meaning
-        return learned.meaning, first, values, Layout(len(lines), tuple(varying))
+                self.clear()
+            meaning = self._known.setdefault(tuple(lines), meaning)
+        return meaning, first, values, Layout(len(lines), tuple(varying))
 
     def _varies(self, name: str, value: str) -> bool:
         """Whether a field that means nothing here is seen with ever other values, such as Date."""
@@ -132,8 +143,8 @@ class Heads(Generic[T]):
         seen = self._seen.get(name)
         if seen is None:
             if len(self._seen) >= _NAMES_MAX:
-                return False
+                self._seen.clear()  # somebody makes names up
             seen = self._seen[name] = set()
         if len(seen) < _VALUES_MAX:
-            seen.add(value)
+            seen.add(hash(value))
         return len(seen) >= _VALUES_MAX

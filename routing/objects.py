@@ -324,10 +324,12 @@ def _check_owner(country_code: str, party_id: str, flow: Flow) -> None:
 
 def _read_body(body: bytes) -> _Named:
     try:
-        named = _read_named(body)
-    except (msgspec.DecodeError, RecursionError) as exc:
+        named, is_too_deep = _read_named(body), is_deeper_than(LEVELS_MAX, body)
+    except msgspec.DecodeError as exc:
         raise InvalidParameters("The body must be a JSON object.") from exc
-    if is_deeper_than(LEVELS_MAX, body):
+    except RecursionError:
+        is_too_deep = True
+    if is_too_deep:
         raise InvalidParameters(f"The body has more than {LEVELS_MAX} levels of objects and arrays.")
     return named
 

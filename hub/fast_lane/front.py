@@ -146,7 +146,7 @@ class Front(asyncio.Protocol):
         self._is_paused = False
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
-        if not self._is_busy:
+        if not self._is_busy and self._transport is not None and not self._transport.is_closing():
             self._go_on()
 
     # Called by the lane
@@ -173,6 +173,10 @@ class Front(asyncio.Protocol):
             self._transport.abort()
         if self._task is not None:
             self._task.cancel()
+        elif self._held is not None:
+            self._held.end()
+            self._held = None
+            self._end_with("left", 499)
         return self._task
 
     # A request
@@ -319,10 +323,11 @@ class Front(asyncio.Protocol):
             done_at, began = time.perf_counter(), self._head_at or self._began
             own_seconds = held.started - self._began + done_at - told_at
             times = done_at - began, own_seconds, answer.head_at - held.started
-            lane.accounts.close_usual(plan.usual, status, status_code, self._ids, times, now)
-            self._go_on_or_end()
         except Exception:
             self._give_up()
+            return
+        lane.accounts.close_usual(plan.usual, status, status_code, self._ids, times, now)
+        self._go_on_or_end()
 
     def _pass_on(self, head: AnswerHead, body: bytes, now: float) -> None:
         transport = self._transport
@@ -362,6 +367,8 @@ class Front(asyncio.Protocol):
         self._since = self._lane.loop.time()
         if self._transport is None:
             self._lane.fronts.discard(self)
+        elif self._transport.is_closing():
+            self._waiting = b""
         elif self._is_last:
             self._transport.close()
         elif not self._is_paused:
@@ -399,16 +406,24 @@ class Front(asyncio.Protocol):
     def _start(self) -> None:
         self._lane.liveness.seen(self._asked[0].platform.id)
         self._task = self._lane.loop.create_task(self._carry())
+        self._task.add_done_callback(self._carried)
+
+    def _carried(self, task: asyncio.Task[None]) -> None:
+        """Account for the request, also if its task was cancelled before it began."""
+        if self._held is not None:
+            self._held.end()
+            self._held = None
+        trace = self._make_trace()
+        if task.cancelled() and trace.outcome == "ok":
+            trace.outcome, trace.http_status = "left", 499
+        self._close()
 
     async def _carry(self) -> None:
         trace = self._make_trace()
         ids = MessageIDs(trace.request_id, trace.correlation_id)
-        try:
-            refused = await self._lane.accounts.answered(self._relay(), ids, trace, lambda answer: answer)
-            if refused is not None:
-                self._write(Given(refused.status, refused.fields, refused.body))
-        finally:
-            self._close()
+        refused = await self._lane.accounts.answered(self._relay(), ids, trace, lambda answer: answer)
+        if refused is not None:
+            self._write(Given(refused.status, refused.fields, refused.body))
 
     async def _relay(self) -> Answer | None:
         relay, forward = self._lane.relay, self._make_forward()
@@ -459,6 +474,8 @@ class Front(asyncio.Protocol):
                 await self._drained
             finally:
                 self._drained = None
+            if self._transport is None:
+                raise ConnectionResetError
 
     async def end(self) -> None:
         """Send what ends the body."""

@@ -8,13 +8,11 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from hub.heads import LENGTH, VALUE, WORD, Check, Heads, Learned
+from hub.heads import HEAD_MAX, LENGTH, VALUE, WORD, Check, Heads, Learned
 
 if TYPE_CHECKING:
     from hub.fast_lane.plans import Plan
 
-HEAD_MAX = 8000
-"""Longest head read here, in bytes: shorter than what aiohttp takes for one line of it."""
 HEADERS_MAX = 64
 _ODD = frozenset(
     {
@@ -22,6 +20,7 @@ _ODD = frozenset(
         "expect",
         "keep-alive",
         "proxy-connection",
+        "sec-websocket-key1",
         "te",
         "trailer",
         "transfer-encoding",
@@ -50,6 +49,7 @@ _MEANT = frozenset(
         "authorization",
         "connection",
         "content-type",
+        "host",
         "ocpi-from-country-code",
         "ocpi-from-party-id",
         "ocpi-to-country-code",

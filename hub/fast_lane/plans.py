@@ -18,12 +18,14 @@ from routing.message import Message, MessageIDs, Target, read_message, read_targ
 from routing.objects import Flow
 from routing.resolve import Direct, Route, join, resolve
 
-PLANS_MAX = 1024
-"""How many plans one head remembers."""
+OWNERS_MAX = 64
+"""For how many owners in the path one head has plans: most often there is one."""
+PLANS_MAX = 8192
+"""How many plans are remembered."""
 _TARGET, _REQUEST_ID, _CORRELATION_ID = "\1", "\2", "\3"
 """Stand-ins in a head, which no value of a plain request can contain."""
 _SEGMENTS = r"(?:/[A-Za-z0-9._~:@!$&'()*+,;=%-]+)*"
-_REQUEST_LINE = re.compile(
+REQUEST_LINE = re.compile(
     rf"((?:GET|PUT|POST|PATCH|DELETE) /ocpi/[0-9.]+/[a-z]+/[A-Za-z0-9_-]+)(/(?=[? ])|{_SEGMENTS})"
     r"(?:\?([A-Za-z0-9/._~:@!$&'()*+,;=%?-]*))? HTTP/1\.1"
 ).fullmatch
@@ -184,6 +186,7 @@ class Plans:
         self._broadcasts_open = broadcasts_open
         self._shapes = _make_shapes(operations)
         self._table = live.table
+        self._made = 0
 
     def find(self, head: Head, request_line: str) -> Asked | None:
         """Give what a request asks for; None when it is for the ordinary road."""
@@ -191,7 +194,7 @@ class Plans:
             self.heads.clear()
             self._table = self._live.table
             head.plans.clear()  # it was found before
-        match = _REQUEST_LINE(request_line)
+        match = REQUEST_LINE(request_line)
         if match is None:
             return None
         start, path, query = match.groups("")
@@ -244,13 +247,15 @@ class Plans:
             plan.timeout, plan.is_mirrored = self._relay.timeout(operation), self._relay.mirrors(operation)
         except (OCPIError, ValueError):
             return None
-        if len(head.plans) >= PLANS_MAX:
-            head.plans.clear()
+        self._made += 1
+        if self._made > PLANS_MAX:
+            self._made = 0
+            self.heads.clear()
         if operation.owner_in_path:
             owner = path.split("/", 3)
             owners = head.plans.setdefault(key, {})
             assert isinstance(owners, dict)
-            if len(owners) < PLANS_MAX:
+            if len(owners) < OWNERS_MAX:
                 owners[owner[1], owner[2]] = plan
         else:
             head.plans[key] = plan

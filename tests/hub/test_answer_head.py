@@ -7,8 +7,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from hub.answer_head import HEAD_MAX, Field, answer_heads, read_fields
-from hub.heads import UNKNOWN
+from hub.answer_head import Field, answer_heads, read_fields
+from hub.heads import HEAD_MAX, UNKNOWN
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-Limit: 5\r\n"
 

@@ -10,7 +10,8 @@ from aiohttp.http_parser import HttpRequestParser
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from hub.fast_lane.plain import HEAD_MAX, Plain, may_become_plain, read_plain
+from hub.fast_lane.plain import Plain, may_become_plain, read_plain
+from hub.heads import HEAD_MAX
 
 HEAD = b"GET /ocpi/2.2.1/receiver/sessions/BE/BEC/1?x=y HTTP/1.1\r\nHost: h\r\nX-Request-ID: 1\r\n"
 

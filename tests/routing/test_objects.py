@@ -76,7 +76,7 @@ def test_a_token_is_known_by_its_uid_and_type(query: str, expected: str) -> None
         ("PATCH receiver/locations/BE/BEC/L/E", {"last_updated": None}, "last_updated"),
         ("PATCH receiver/locations/BE/BEC/L/E", {"last_updated": "2026-01-01T00:00:00Z", "uid": "F"}, "uid"),
         ("PUT receiver/locations/BE/BEC/L", b"[]", "JSON object"),
-        ("PUT receiver/locations/BE/BEC/L", b'{"id": ' + b"[" * 100_000, "JSON object"),
+        ("PUT receiver/locations/BE/BEC/L", b'{"id": ' + b"[" * 100_000, "levels"),
         ("PUT receiver/locations/BE/BEC/%00", OWNED | {"id": "\0"}, "printable"),
         ("PUT receiver/locations/BE/BEC/%ff", OWNED | {"id": "L"}, "UTF-8"),
         ("PUT receiver/locations/BE/BEC/" + "x" * 256, OWNED | {"id": "L"}, "255"),

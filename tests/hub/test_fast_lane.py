@@ -4,7 +4,9 @@ import asyncio
 import contextlib
 import gzip
 import json
+import os
 import re
+import socket
 from base64 import b64encode
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
@@ -589,3 +591,31 @@ async def test_the_fast_lane_works_behind_tls(
         await until(lambda: requester.is_closed)
     finally:
         await hub.stop()
+
+
+async def test_a_get_whose_requester_leaves_while_its_answer_comes_gives_its_place_back(two: Two) -> None:
+    """R-123; the answer asks for more, and the task for that is cancelled before it begins."""
+    hub, two.station.answer = two.hubs[0], b""
+    known = len(two.station.received)
+    with socket.create_connection(("127.0.0.1", hub.settings.port)) as requester:
+        requester.sendall(two.request("GET", "receiver/sessions/BE/BEC/1"))
+        await until(lambda: len(two.station.received) > known, "the receiver has the request")
+    answer = reply(ENVELOPE, "200 OK", 'Link: <http://h/x>; rel="next"')
+    for connection in two.station.connections:  # in the same turn of the event loop
+        os.write(connection._transport.get_extra_info("socket").fileno(), answer)
+    await until(lambda: not hub.hub.metrics.in_flight, "the request has ended")
+    assert not any(places.taken for places in hub.hub.client._places.values())
+    two.station.answer = reply()
+
+
+async def test_what_is_known_makes_nothing_plain_that_is_not(two: Two) -> None:
+    usual = two.request("GET", "sender/tokens", "Accept: x")
+    await two.compare([two.request("POST", "sender/tokens/T1/authorize", "Content-Length: 0")])
+    for odd in (
+        two.request("POST", "sender/tokens/T1/authorize", "Content-Length: "),
+        usual.replace(b"correlation-1", b"c" * 20_000),
+        usual.replace(b"/tokens ", b"/tokens?x=" + b"y" * 20_000 + b" "),
+    ):
+        fast, ordinary = [await two.exchange(hub, [usual, odd], 2, pause=0.05) for hub in two.hubs]
+        assert fast == ordinary
+        assert len(fast[1]) <= 1  # the odd one never comes to the receiver

@@ -7,10 +7,10 @@ Content-Length, a connection that stays open. Whatever else there is goes throug
 import re
 from typing import NamedTuple
 
-from hub.heads import LENGTH, Heads, Learned
+from hub.heads import FIELD, LENGTH, Heads, Learned
 from routing.headers import RELAYED, relayed_headers
 
-_LINE = re.compile(rb"([A-Za-z0-9!#$%&'*+.^_`|~-]+): ([!-~](?:[ -~]*[!-~])?)")
+_LINE = re.compile(FIELD.encode())
 _STATUS_LINE = re.compile(rb"HTTP/1\.1 ([2-5][0-9][0-9])(?: [ -~]*)?")
 _NO_BODY = frozenset({204, 205, 304})
 _FRAMING = frozenset({"connection", "content-length", "keep-alive", "trailer", "transfer-encoding", "upgrade"})

@@ -12,7 +12,10 @@ T = TypeVar("T")
 
 LENGTH = re.compile(r"0|[1-9][0-9]{0,8}").fullmatch
 """A Content-Length that is plain."""
-VALUE = re.compile(r"[!-~](?:[ -~]*[!-~])?").fullmatch
+_VALUE = r"[!-~](?:[ -~]*[!-~])?"
+FIELD = rf"([A-Za-z0-9!#$%&'*+.^_`|~-]+): ({_VALUE})"
+"""The pattern of a line that is plain: a name and a value."""
+VALUE = re.compile(_VALUE).fullmatch
 """A value of a field that is plain."""
 WORD = re.compile(r"[!-~]+").fullmatch
 """A value that is plain and has no spaces."""

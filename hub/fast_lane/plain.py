@@ -1,14 +1,14 @@
 """Requests that are plainly well-formed: whatever could be read in two ways is none.
 
 A strict part of RFC 9112 in which every parser agrees: one request line, each header once, values of printable ASCII,
-no folding, a Content-Length or no body. Pure: no I/O, no state but the lines and heads seen lately.
+no folding, a Content-Length or no body. Pure: no I/O, no state but the heads seen lately.
 """
 
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from hub.heads import HEAD_MAX, LENGTH, VALUE, WORD, Check, Heads, Learned
+from hub.heads import FIELD, HEAD_MAX, LENGTH, VALUE, WORD, Check, Heads, Learned
 
 if TYPE_CHECKING:
     from hub.fast_lane.plans import Plan
@@ -29,7 +29,7 @@ _ODD = frozenset(
 )
 """Header fields that make more of a request than its bytes."""
 _REQUEST_LINE = re.compile(r"(GET|PUT|POST|PATCH|DELETE) (/[A-Za-z0-9/._~:@!$&'()*+,;=%?-]*) HTTP/1\.1")
-_LINE = re.compile(r"([A-Za-z0-9!#$%&'*+.^_`|~-]+): ([!-~](?:[ -~]*[!-~])?)")
+_LINE = re.compile(FIELD)
 _BEGINNING = re.compile(
     rb"(?:GET|PUT|POST|PATCH|DELETE) /[A-Za-z0-9/._~:@!$&'()*+,;=%?-]* HTTP/1\.1\r\n"
     rb"(?:[A-Za-z0-9!#$%&'*+.^_`|~-]+: [!-~](?:[ -~]*[!-~])?\r\n)*"
@@ -40,8 +40,6 @@ _WRONG_ALREADY = re.compile(
     re.IGNORECASE,
 )
 """What makes a parser refuse a head, or read it otherwise, before it is complete."""
-_UNIQUE = frozenset({"x-request-id", "x-correlation-id", "traceparent", "tracestate", "content-length"})
-_LINES_MAX, _LINE_MAX = 4096, 256
 _MEANT = frozenset(
     {
         "accept",
@@ -57,27 +55,6 @@ _MEANT = frozenset(
     }
 )
 """Header fields by which the hub goes, but for those that are other in each request."""
-
-
-class _Lines(dict[str, tuple[str, str]]):
-    """Header lines that are plain: name in lower case and value. Nearly all of a member's lines are always the same.
-
-    Raises ValueError for any other line.
-    """
-
-    def __missing__(self, line: str) -> tuple[str, str]:
-        match = _LINE.fullmatch(line)
-        if match is None:
-            raise ValueError
-        pair = match[1].lower(), match[2]
-        if pair[0] not in _UNIQUE and len(line) <= _LINE_MAX:
-            if len(self) >= _LINES_MAX:
-                self.clear()
-            self[line] = pair
-        return pair
-
-
-_lines = _Lines()
 
 
 class Plain(NamedTuple):
@@ -147,9 +124,10 @@ def read_plain(data: bytes, end: int) -> Plain | None:
         return None
     try:
         first, *lines = data[:end].decode("ascii").split("\r\n")
-        fields = dict([_lines[line] for line in lines])
-    except ValueError:
+    except UnicodeDecodeError:
         return None
+    found = [match for line in lines if (match := _LINE.fullmatch(line))]
+    fields = {match[1].lower(): match[2] for match in found}
     match = _REQUEST_LINE.fullmatch(first)
     if (
         match is None

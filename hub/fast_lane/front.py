@@ -132,12 +132,7 @@ class Front(asyncio.Protocol):
         if not self._is_busy:
             self._lane.fronts.discard(self)
         elif self._asked[0].operation.method == "GET":  # R-123: only a GET ends with its requester
-            if self._task is not None:
-                self._task.cancel()
-            elif self._held is not None:
-                self._held.end()  # closes it, since its answer is not complete
-                self._held = None
-                self._end_with("left", 499)
+            self._break_off()
 
     def pause_writing(self) -> None:
         self._is_paused = True
@@ -169,15 +164,23 @@ class Front(asyncio.Protocol):
 
     def cut_off(self) -> asyncio.Task[None] | None:
         """End the connection and what is under way; give the task that ends with it, if there is one."""
-        if self._transport is not None:
-            self._transport.abort()
+        self.abort()
+        return self._break_off()
+
+    def _break_off(self) -> asyncio.Task[None] | None:
+        """End the request under way; give the task that ends with it, if there is one."""
         if self._task is not None:
             self._task.cancel()
         elif self._held is not None:
-            self._held.end()
-            self._held = None
+            self._let_go()
             self._end_with("left", 499)
         return self._task
+
+    def _let_go(self) -> None:
+        """Give up what was sent and nobody has gone on with, and close its connection if the answer is not there."""
+        if self._held is not None:
+            self._held.end()
+            self._held = None
 
     # A request
 
@@ -188,43 +191,40 @@ class Front(asyncio.Protocol):
             self._transport.pause_reading()
 
     def _read(self, data: bytes, pieces: list[bytes] | None = None) -> None:
+        if not self._take(data):
+            self._hand_over(pieces or [data])
+
+    def _take(self, data: bytes) -> bool:
+        """Serve a request, or wait for the rest of it; False when it is for the ordinary road, and nothing is done."""
         end = data.find(b"\r\n\r\n")
         if end < 0:
             if may_become_plain(data):
                 self._waiting, self._since = data, self._lane.loop.time()
-            else:
-                self._hand_over(pieces or [data])
-            return
+                return True
+            return False
         lane = self._lane
         read = lane.heads.read(data, end, self._layout)
         if read is None:
-            self._hand_over(pieces or [data])
-            return
+            return False
         head, request_line, values, self._layout = read
         asked = lane.plans.find(head, request_line)
         if asked is None:
-            self._hand_over(pieces or [data])
-            return
+            return False
         request_id, correlation_id, length = values[:3]
         size = int(length) if length else 0
+        wanted = asked[0].operation.body
         body = data[end + 4 :]
-        if size != len(body) or size:
-            wanted = asked[0].operation.body
-            missing = size - len(body)
-            if missing < 0 or size > lane.settings.held_body or wanted == "none":
-                self._hand_over(pieces or [data])
-                return
-            if missing:
-                self._chunks, self._missing = [data], missing
-                self._since, self._head_at = lane.loop.time(), time.perf_counter()
-                return
+        missing = size - len(body)
+        if missing < 0 or size > lane.settings.held_body or (wanted == "none" if size else wanted == "required"):
+            return False
+        if missing:
+            self._chunks, self._missing = [data], missing
+            self._since, self._head_at = lane.loop.time(), time.perf_counter()
+            return True
+        if size:
             body = body.removeprefix(BOM)
             if not is_json(body):
-                self._hand_over(pieces or [data])
-                return
-        elif asked[0].operation.body == "required":
-            self._hand_over(pieces or [data])
-            return
+                return False
         self._asked, self._body = asked, body
         passed_on = values[3:-1]
         if passed_on != lane.nothing_passed_on or self._passed_on:
@@ -234,6 +234,7 @@ class Front(asyncio.Protocol):
             fresh = new_id()
             request_id, correlation_id = request_id or fresh, correlation_id or fresh
         self._forward(asked, request_id, correlation_id, body)
+        return True
 
     def _hand_over(self, pieces: list[bytes]) -> asyncio.Protocol:
         """Let aiohttp serve the rest of this connection, with the bytes that have come, in the pieces they came in.
@@ -346,9 +347,7 @@ class Front(asyncio.Protocol):
 
     def _give_up(self) -> None:
         log.exception("a request failed in the hub", action="failed", correlation_id=self._ids[2])
-        if self._held is not None:
-            self._held.end()
-            self._held = None
+        self._let_go()
         self.abort()
         self._end_with("hub_error", 500)
 
@@ -410,9 +409,7 @@ class Front(asyncio.Protocol):
 
     def _carried(self, task: asyncio.Task[None]) -> None:
         """Account for the request, also if its task was cancelled before it began."""
-        if self._held is not None:
-            self._held.end()
-            self._held = None
+        self._let_go()
         trace = self._make_trace()
         if task.cancelled() and trace.outcome == "ok":
             trace.outcome, trace.http_status = "left", 499

@@ -11,7 +11,8 @@ import orjson
 from config.ocpi import PartyID
 from hub.addresses import Origin, split_url
 from hub.client import PoolKey
-from hub.connection import write_head
+from hub.connection import length_line
+from hub.head_pieces import CORRELATION_ID, REQUEST_ID, Pieces, request_pieces
 from hub.live_table import LiveTable
 from hub.mirror import BroadcastRow
 from hub.own_calls import JSON, write_fields
@@ -22,8 +23,6 @@ from routing.resolve import join
 
 HEADS_MAX = 8
 """How many heads one addressee remembers: senders have their own Content-Type."""
-_TARGET, _REQUEST_ID, _CORRELATION_ID = "\1", "\2", "\3"
-"""Stand-ins in a head, which nothing that is put in can contain."""
 _PLAIN_TARGET = re.compile(r"[!\"$-~]*")
 """Printable, without blanks and `#`."""
 _PLAIN = re.compile(r"[ -~]*")
@@ -40,9 +39,9 @@ class Letter:
         "correlation_id",
         "facts_after",
         "facts_before",
+        "framing",
         "head_key",
         "is_plain",
-        "length",
         "method",
         "path",
         "query",
@@ -61,7 +60,7 @@ class Letter:
         self.body = row.body
         self.correlation_id = row.correlation_id
         self.head_key: HeadKey = (row.method, (row.content_type or JSON) if row.body else None)
-        self.length = f"{len(row.body)}\r\n\r\n" if row.body else ""
+        self.framing = f"{length_line(row.method, len(row.body))}\r\n"
         self.facts_before = _written(method=row.method, module=row.module, owner=row.owner)
         self.facts_after = _written(correlation_id=row.correlation_id)
 
@@ -93,7 +92,7 @@ class Addressee:
         self.sender = hub
         """Who stands in OCPI-from."""
         self._endpoint = platform.endpoints.get((module, "RECEIVER"), "")
-        self._heads: dict[HeadKey, tuple[str, str, str, str]] | None = None
+        self._heads: dict[HeadKey, Pieces] | None = None
 
     def request(self, letter: Letter, request_id: str) -> bytes | None:
         """Give the whole request, as `OwnCalls.call` would send it; None where that is to judge whether it can."""
@@ -106,10 +105,10 @@ class Addressee:
         before, between, after, end = pieces
         path, query = letter.path, letter.query
         target = f"{self._below}{path}" if path and not query else join(self._base, path, query)
-        head = f"{before}{target}{between}{request_id}{after}{letter.correlation_id}{end}{letter.length}"
+        head = f"{before}{target}{between}{request_id}{after}{letter.correlation_id}{end}{letter.framing}"
         return head.encode("ascii") + letter.body
 
-    def _prepare(self) -> dict[HeadKey, tuple[str, str, str, str]]:
+    def _prepare(self) -> dict[HeadKey, Pieces]:
         self._origin: Origin | None = None
         platform = self.platform
         # One that has the owner as sender has a head for each.
@@ -123,29 +122,21 @@ class Addressee:
             self.facts = _written(to=str(self.party), receiver_platform=platform.id)
         return {}
 
-    def _pieces(
-        self, heads: dict[HeadKey, tuple[str, str, str, str]], method: str, content_type: str | None
-    ) -> tuple[str, str, str, str] | None:
-        """Give the head in pieces, between which go the target, the X-Request-ID and the X-Correlation-ID."""
+    def _pieces(self, heads: dict[HeadKey, Pieces], method: str, content_type: str | None) -> Pieces | None:
         if self._origin is None or self.platform.authorization is None:
             return None
         fields = write_fields(
             self.platform.authorization,
-            _REQUEST_ID,
-            _CORRELATION_ID,
+            REQUEST_ID,
+            CORRELATION_ID,
             sender=self.sender,
             receiver=self.party,
             content_type=content_type,
         )
-        body = None if content_type is None else b""
         try:
-            text = write_head(method, self._origin, _TARGET, fields, body, None).decode("ascii")
+            pieces = request_pieces(method, self._origin, fields)
         except ValueError:
             return None
-        before, _, rest = text.partition(_TARGET)
-        between, _, rest = rest.partition(_REQUEST_ID)
-        after, _, end = rest.partition(_CORRELATION_ID)
-        pieces = before, between, after, end if body is None else end.removesuffix("0\r\n\r\n")
         if len(heads) < HEADS_MAX:
             heads[method, content_type] = pieces
         return pieces

@@ -19,8 +19,7 @@ LOW_WATER = HIGH_WATER // 2  # and before it may go on
 MAX_INTERIM_ANSWERS = 8  # 1xx answers before the real one
 
 _ADDED_HERE = frozenset({"host", "content-length", "transfer-encoding"})
-BODY_EXPECTED = frozenset({"POST", "PUT", "PATCH"})
-"""Methods of requests that say how long their body is even if they have none."""
+_BODY_EXPECTED = frozenset({"POST", "PUT", "PATCH"})
 _READ_HERE = frozenset({b"content-length", b"transfer-encoding", b"keep-alive"})
 _HEADS = answer_heads()
 _KEEP_ALIVE_TIMEOUT = re.compile(rb"timeout\s*=\s*\"?(\d{1,6})", re.IGNORECASE)
@@ -104,8 +103,8 @@ def write_head(
         framing = (
             "Transfer-Encoding: chunked\r\n" if content_length is None else f"Content-Length: {content_length}\r\n"
         )
-    elif method in BODY_EXPECTED:
-        framing = "Content-Length: 0\r\n"
+    else:
+        framing = length_line(method, 0)
     fields = "".join([f"{name}: {value}\r\n" for name, value in headers])
     head = f"{method} {target} HTTP/1.1\r\nHost: {origin.authority}\r\n{fields}{framing}\r\n"
     ends = len(headers) + (4 if framing else 3)  # any other line end came in with a value
@@ -117,6 +116,11 @@ def write_head(
         return head.encode("latin-1")
     except UnicodeEncodeError:
         raise ValueError("The URL or a header of the request has a character outside Latin-1.") from None
+
+
+def length_line(method: str, size: int) -> str:
+    """The Content-Length line of a request; empty where it has no body and HTTP expects none (RFC 9110, 8.6)."""
+    return f"Content-Length: {size}\r\n" if size or method in _BODY_EXPECTED else ""
 
 
 async def _end(upload: asyncio.Task[None]) -> BaseException | None:

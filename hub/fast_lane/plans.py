@@ -8,10 +8,11 @@ from config.operations import INTERFACES, Operation, OperationIndex
 from hub.accounts import Accounts, Usual
 from hub.addresses import Origin, split_url
 from hub.client import Lane, PoolKey
-from hub.connection import BODY_EXPECTED, write_head
+from hub.connection import length_line
 from hub.direct import Relay
 from hub.fast_lane.plain import Fields, Head, request_heads
-from hub.live_table import LiveTable, Presented
+from hub.head_pieces import CORRELATION_ID, REQUEST_ID, Pieces, cut, request_pieces
+from hub.live_table import LiveTable
 from routing.headers import answer_headers, onward_headers
 from routing.links import ALIAS_PARAMETER
 from routing.message import Message, MessageIDs, Target, read_message, read_target
@@ -22,8 +23,6 @@ OWNERS_MAX = 64
 """For how many owners in the path one head has plans: most often there is one."""
 PLANS_MAX = 8192
 """How many plans are remembered."""
-_TARGET, _REQUEST_ID, _CORRELATION_ID = "\1", "\2", "\3"
-"""Stand-ins in a head, which no value of a plain request can contain."""
 _SEGMENTS = r"(?:/[A-Za-z0-9._~:@!$&'()*+,;=%-]+)*"
 REQUEST_LINE = re.compile(
     rf"((?:GET|PUT|POST|PATCH|DELETE) /ocpi/[0-9.]+/[a-z]+/[A-Za-z0-9_-]+)(/(?=[? ])|{_SEGMENTS})"
@@ -62,12 +61,10 @@ class Plan:
         "flow",
         "head",
         "is_mirrored",
-        "label",
         "lane",
         "operation",
         "platform",
         "pool_key",
-        "presented",
         "receiver",
         "route",
         "sender",
@@ -80,18 +77,18 @@ class Plan:
         self,
         head: Head,
         shape: Shape,
-        presented: Presented,
         message: Message,
         route: Direct,
         usual: Usual,
+        *,
+        timeout: float,
+        is_mirrored: bool,
     ) -> None:
         assert message.receiver is not None
         self.head = head
         self.words = shape.words
-        self.presented = presented
         self.platform = message.platform
         self.operation = operation = message.operation
-        self.label = operation.label
         self.sender: PartyID = message.sender
         self.receiver: PartyID = message.receiver
         self._version = message.target.version
@@ -104,20 +101,20 @@ class Plan:
         self._below = join(base, "x", "")[:-2]  # with the slash before each path taken away
         self.pool_key: PoolKey = (route.platform.id, origin.scheme, origin.host, origin.port)
         self.lane: Lane = "urgent" if operation.urgent else "ordinary"
-        self.timeout = 0.0
+        self.timeout = timeout
         """Seconds for the head of the receiver's answer."""
         self.are_online = message.platform.is_online and route.platform.is_online
         """Whether both platforms are, so that a sign of life changes nothing."""
-        self.is_mirrored = False
+        self.is_mirrored = is_mirrored
         """Whether the mirror is given what the receiver accepts."""
         self.usual = usual
         """Where they are counted and how they are logged."""
         self._pieces = self._make_pieces(origin, has_body=False)
         self._pieces_with_body = self._make_pieces(origin, has_body=True)
-        self._empty_body = "Content-Length: 0\r\n" if operation.method in BODY_EXPECTED else ""
-        fields = answer_headers(MessageIDs(_REQUEST_ID, _CORRELATION_ID), to=message.sender, sender=message.receiver)
+        self._empty_body = length_line(operation.method, 0)
+        fields = answer_headers(MessageIDs(REQUEST_ID, CORRELATION_ID), to=message.sender, sender=message.receiver)
         text = "".join([f"{name}: {value}\r\n" for name, value in fields.items()])
-        self.answer_before, self.answer_between, self.answer_after = _cut(text, _REQUEST_ID, _CORRELATION_ID)
+        self.answer_before, self.answer_between, self.answer_after = cut(text, REQUEST_ID, CORRELATION_ID)
 
     def onward(self, path: str, query: str, request_id: str, correlation_id: str, passed_on: str, body: bytes) -> bytes:
         """Give the whole request to the receiver.
@@ -140,8 +137,7 @@ class Plan:
         """Give what `read_target` reads from the URL of such a request."""
         return Target(self._version, self.operation.interface, self.operation.module, path[1:], query)
 
-    def _make_pieces(self, origin: Origin, *, has_body: bool) -> tuple[str, ...]:
-        """Give the head in pieces, between which go the target, the X-Request-ID and the X-Correlation-ID."""
+    def _make_pieces(self, origin: Origin, *, has_body: bool) -> Pieces:
         platform = self.route.platform
         assert platform.authorization is not None
         pairs = onward_headers(
@@ -149,20 +145,10 @@ class Plan:
             authorization=platform.authorization,
             sender=self.route.sender,
             receiver=self.route.receiver,
-            ids=MessageIDs(_REQUEST_ID, _CORRELATION_ID),
+            ids=MessageIDs(REQUEST_ID, CORRELATION_ID),
             has_body=has_body,
         )
-        text = write_head("GET", origin, _TARGET, pairs, None, None).decode("ascii")  # as a GET: without framing
-        text = self.operation.method + text.removeprefix("GET").removesuffix("\r\n")
-        return _cut(text, _TARGET, _REQUEST_ID, _CORRELATION_ID)
-
-
-def _cut(text: str, *marks: str) -> tuple[str, ...]:
-    pieces = []
-    for mark in marks:
-        piece, _, text = text.partition(mark)
-        pieces.append(piece)
-    return (*pieces, text)
+        return request_pieces(self.operation.method, origin, pairs)
 
 
 class Plans:
@@ -243,8 +229,8 @@ class Plans:
             if not isinstance(route, Direct) or route.platform.authorization is None or "?" in route.url:
                 return None
             usual = self._accounts.usual(operation.label, method, message, route)
-            plan = Plan(head, shape, presented, message, route, usual)
-            plan.timeout, plan.is_mirrored = self._relay.timeout(operation), self._relay.mirrors(operation)
+            timeout, is_mirrored = self._relay.timeout(operation), self._relay.mirrors(operation)
+            plan = Plan(head, shape, message, route, usual, timeout=timeout, is_mirrored=is_mirrored)
         except (OCPIError, ValueError):
             return None
         self._made += 1

@@ -65,6 +65,11 @@ def format_time(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def is_success(status_code: int | None) -> bool:
+    """Whether an OCPI status_code says success (OCPI 2.2.1, 1xxx: Success); None is that of no OCPI message."""
+    return status_code is not None and 1000 <= status_code < 2000
+
+
 class OCPIError(Exception):
     """An answer with an OCPI status code other than 1xxx. The message is what the partner reads."""
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import structlog
 
-from config.ocpi import OCPIError, Overloaded, PartyID, ServerError
+from config.ocpi import OCPIError, Overloaded, PartyID, ServerError, is_success
 from hub.bodies import RequesterLeft
 from hub.envelope import Answer, refusal
 from hub.metrics import Metrics, Tally
@@ -63,7 +63,7 @@ class Accounts:
     def close(self, trace: Trace) -> None:
         """Note what became of it."""
         self._metrics.in_flight -= 1
-        if trace.outcome == "ok" and trace.status_code is not None and not 1000 <= trace.status_code < 2000:
+        if trace.outcome == "ok" and trace.status_code is not None and not is_success(trace.status_code):
             trace.outcome = "receiver_error"
         trace.seconds = time.perf_counter() - trace.started
         self._metrics.count(trace)
@@ -99,12 +99,13 @@ class Accounts:
         """
         self._metrics.in_flight -= 1
         seconds, own_seconds, receiver_seconds = times
-        usual.tally.count(own_seconds, receiver_seconds, now, is_ok=1000 <= status_code < 2000)
-        if not self._log.write_forwarded(usual.form, status, status_code, ids, seconds, receiver_seconds, now):
+        outcome = "ok" if is_success(status_code) else "receiver_error"
+        usual.tally.count(outcome, own_seconds, receiver_seconds, now)
+        if not self._log.write_forwarded(usual.form, outcome, status, status_code, ids, seconds, receiver_seconds, now):
             trace = usual.make_trace(ids, 0.0)
             trace.http_status = trace.receiver_http_status = status
             trace.status_code = trace.receiver_status_code = status_code
-            trace.outcome = "ok" if 1000 <= status_code < 2000 else "receiver_error"
+            trace.outcome = outcome
             trace.seconds, trace.receiver_seconds = seconds, receiver_seconds
             self._log.write(trace)
 

@@ -246,10 +246,7 @@ class Client:
         pool = self._idle.get(pool_key)
         if not pool or self._closed:
             return None
-        key = pool_key[0]
-        places = self._places.get(key)
-        if places is None:
-            places = self._places[key] = Places(self._max_in_flight, self._urgent_share)
+        places = self._places_at(pool_key[0])
         if not places.try_enter(lane):
             return None
         now = time.monotonic()
@@ -292,12 +289,16 @@ class Client:
 
     # Places
 
-    async def _enter(self, key: Hashable, lane: Lane) -> Places:
+    def _places_at(self, key: Hashable) -> Places:
         places = self._places.get(key)
         if places is None:
             places = self._places[key] = Places(self._max_in_flight, self._urgent_share)
             if self._sweeper is None:  # which forgets empty ones
                 self._sweeper = asyncio.get_running_loop().call_later(self._sweep_seconds, self._sweep)
+        return places
+
+    async def _enter(self, key: Hashable, lane: Lane) -> Places:
+        places = self._places_at(key)
         if places.try_enter(lane):  # who waits goes before: a place given back is theirs at once
             return places
         return await self._wait_for_place(key, places, lane)

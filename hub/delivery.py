@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Self
 
-from config.ocpi import PartyID
+from config.ocpi import PartyID, is_success
 from hub import client as http
 from hub.addressees import Addressee, Letter
 from hub.ids import new_id
@@ -269,7 +269,7 @@ class Deliveries:
 
 def _judge(http_status: int, status_code: int | None) -> Outcome:
     """Give what an answer makes of a delivery; success is 2xx and 1xxx, as OCPI calls it."""
-    if status_code is not None and 1000 <= status_code < 2000 and 200 <= http_status < 300:
+    if 200 <= http_status < 300 and is_success(status_code):
         return "delivered"
     # What says that the platform takes nothing at the moment, rather than what it thinks of this push, is a failure.
     return "failed" if http_status in _UNAVAILABLE else "refused"

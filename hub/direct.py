@@ -22,6 +22,7 @@ from config.ocpi import (
     ReceiverTimeout,
     RoutingFailed,
     TooLarge,
+    is_success,
 )
 from config.operations import Operation
 from config.settings import Settings
@@ -239,17 +240,13 @@ class Relay:
     def take_in(self, forward: Forward) -> None:
         """Let the mirror have what the receiver accepted; what is too large to be held is only passed on."""
         message, body = forward.message, forward.pushed
-        if (
-            not self.mirrors(message.operation)
-            or not _is_accepted(forward.trace.status_code)
-            or body.stream is not None
-        ):
+        if not self.mirrors(message.operation) or not is_success(forward.trace.status_code) or body.stream is not None:
             return
         self._mirror.take_addressed(make_push(message, body.held, datetime.now(UTC), forward.route.receiver))
 
     def take_in_held(self, flow: Flow, path: str, query: str, body: bytes, status_code: int | None) -> None:
         """Let the mirror have a push that it keeps, if the receiver accepted it."""
-        if _is_accepted(status_code):
+        if is_success(status_code):
             self._mirror.take_addressed(Push(flow, path, query, body, datetime.now(UTC)))
 
     async def read_body(self, request: web.BaseRequest, message: Message, trace: Trace) -> Body:
@@ -364,10 +361,6 @@ def _authorization(platform: Platform, receiver: PartyID) -> str:
     if platform.authorization is None:
         raise ReceiverNotConnected(f"{receiver} is not connected to this hub.")
     return platform.authorization
-
-
-def _is_accepted(status_code: int | None) -> bool:
-    return status_code is not None and 1000 <= status_code < 2000
 
 
 def _explain(kind: type[OCPIError], receiver: PartyID) -> str | None:

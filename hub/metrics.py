@@ -59,28 +59,27 @@ class _PlatformCounts:
 class Tally:
     """Where requests are counted that are forwarded with one operation from one platform to another, and answered."""
 
-    __slots__ = ("_error", "_ok", "_own", "_platform", "_receiver", "_receiving", "_requests")
+    __slots__ = ("_keys", "_own", "_platform", "_receiver", "_receiving", "_requests")
 
     def __init__(
         self,
         requests: dict[tuple[str, str, str, str], int],
-        ok: tuple[str, str, str, str],
+        kind: tuple[str, str, str],
         own: _Histogram,
         receiver: _Histogram,
         platform: _PlatformCounts,
         receiving: _PlatformCounts,
     ) -> None:
         self._requests = requests
-        self._ok = ok
-        self._error = (*ok[:3], "receiver_error")
+        self._keys = {outcome: (*kind, outcome) for outcome in ("ok", "receiver_error")}
         self._own = own
         self._receiver = receiver
         self._platform = platform
         self._receiving = receiving
 
-    def count(self, own_seconds: float, receiver_seconds: float, now: float, *, is_ok: bool) -> None:
+    def count(self, outcome: str, own_seconds: float, receiver_seconds: float, now: float) -> None:
         """Count a request; `now` is Unix time."""
-        key = self._ok if is_ok else self._error
+        key = self._keys[outcome]
         self._requests[key] = self._requests.get(key, 0) + 1
         own, receiver = self._own, self._receiver
         own.counts[bisect_left(BUCKETS, own_seconds)] += 1
@@ -163,7 +162,7 @@ class Metrics(Collector):
         module = operation.partition(".")[0]
         return Tally(
             self._requests,
-            (module, method, scenario, "ok"),
+            (module, method, scenario),
             self._own.setdefault(module, _Histogram()),
             self._receiver.setdefault(module, _Histogram()),
             self.platform(platform_id),

@@ -22,6 +22,7 @@ from config.ocpi import (
     TO_COUNTRY,
     TO_PARTY,
     PartyID,
+    is_success,
 )
 from config.settings import Settings
 from hub import client as http
@@ -60,7 +61,7 @@ class OwnAnswer:
     @property
     def is_success(self) -> bool:
         """Whether it is what OCPI calls success: 2xx and 1xxx."""
-        return 200 <= self.http_status < 300 and self.status_code is not None and 1000 <= self.status_code < 2000
+        return 200 <= self.http_status < 300 and is_success(self.status_code)
 
 
 class OwnCalls:
@@ -174,11 +175,15 @@ class OwnCalls:
         if body is None or len(body) > limit or 300 <= status < 400:
             return None
         held.end()
+        return status, self._note_answer(platform_id, status, body.removeprefix(BOM), is_sign=True)
+
+    def _note_answer(self, platform_id: int, http_status: int, body: bytes, *, is_sign: bool) -> int | None:
+        """Count an answer, and take it for a sign of life; give its status_code."""
         self._metrics.answered(platform_id)
-        status_code = read_status_code(body.removeprefix(BOM))
-        if status < 300 or status_code is not None:  # else a proxy in front of it
+        status_code = read_status_code(body)
+        if is_sign and (http_status < 300 or status_code is not None):  # else a proxy in front of it
             self.on_answer(platform_id)
-        return status, status_code
+        return status_code
 
     async def trust(self, platform_id: int) -> None:
         """Let calls through to a platform that is known to be back, whatever its breaker remembers."""
@@ -206,12 +211,9 @@ class OwnCalls:
             if is_sign and isinstance(exc, http.ConnectFailed | http.NoAnswer | http.ClosedUnanswered):
                 self.on_silence(platform.id)
             raise
-        self._metrics.answered(platform.id)
         body = body.removeprefix(BOM)
-        found = OwnAnswer(answer.status, read_status_code(body), answer.headers, body)
-        if is_sign and (found.http_status < 300 or found.status_code is not None):  # else a proxy in front of it
-            self.on_answer(platform.id)
-        return found
+        status_code = self._note_answer(platform.id, answer.status, body, is_sign=is_sign)
+        return OwnAnswer(answer.status, status_code, answer.headers, body)
 
     async def _send_once(
         self,

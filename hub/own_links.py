@@ -4,6 +4,7 @@ import time
 
 import structlog
 
+from config.ocpi import is_success
 from hub import client as http
 from hub.aliases import Aliases
 from hub.database import DatabaseAway
@@ -51,7 +52,7 @@ class OwnLinks:
                 query = "&".join(part for part in (page.query, f"{ALIAS_PARAMETER}={text}") if part)
                 fields["Link"] = f'<{ours}?{query}>; rel="next"'
         location = answer.headers.get("Location") if operation.gives_location else None
-        if location and status_code is not None and 1000 <= status_code < 2000:
+        if location and is_success(status_code):
             target = read_location(location, url, endpoint, platform)
             if target is not None:
                 alias = _at(self._alias_for_requester(message, route, "location", 0), target)

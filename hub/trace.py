@@ -121,15 +121,14 @@ class RequestLog:
         """Note what became of a request."""
         if self._as_json:
             facts = {"timestamp": self._timestamp(time.time()), "level": "info", "event": "request", **trace.fields()}
-            self._lines.append(orjson.dumps(facts, option=orjson.OPT_APPEND_NEWLINE))
+            self._add(orjson.dumps(facts, option=orjson.OPT_APPEND_NEWLINE))
         else:
-            self._lines.append(_readable(trace, datetime.now(UTC)).encode())
-        if len(self._lines) >= _FLUSH_LINES:
-            self.flush()
+            self._add(_readable(trace, datetime.now(UTC)).encode())
 
     def write_forwarded(
         self,
         form: Form,
+        outcome: str,
         status: int,
         status_code: int,
         ids: tuple[str, str, str],
@@ -143,7 +142,6 @@ class RequestLog:
         """
         if not self._as_json:
             return False
-        outcome = "ok" if 1000 <= status_code < 2000 else "receiver_error"
         line = (
             f'{{"timestamp":"{self._timestamp(now)}{form.before}{outcome}{form.between}{status},'
             f'"status_code":{status_code},"receiver_http_status":{status},"receiver_status_code":{status_code},'
@@ -152,9 +150,7 @@ class RequestLog:
         )
         if line.count('"') != _QUOTES or "\\" in line or not line.isascii():
             return False  # a fact has a character that JSON writes differently
-        self._lines.append(line.encode("ascii"))
-        if len(self._lines) >= _FLUSH_LINES:
-            self.flush()
+        self._add(line.encode("ascii"))
         return True
 
     def _timestamp(self, now: float) -> str:
@@ -171,19 +167,20 @@ class RequestLog:
         """
         if not self._as_json:
             return False
-        self._lines.append(f'{{"timestamp":"{self._timestamp(time.time())}","level":"info",{facts}}}\n'.encode())
-        if len(self._lines) >= _FLUSH_LINES:
-            self.flush()
+        self._add(f'{{"timestamp":"{self._timestamp(time.time())}","level":"info",{facts}}}\n'.encode())
         return True
 
     def note(self, event: str, facts: dict[str, Any], now: datetime) -> None:
         """Note what became of something beside the requests, such as the delivery of a broadcast."""
         if self._as_json:
             head = {"timestamp": format_time(now), "level": "info", "event": event}
-            self._lines.append(orjson.dumps(head | facts, option=orjson.OPT_APPEND_NEWLINE))
+            self._add(orjson.dumps(head | facts, option=orjson.OPT_APPEND_NEWLINE))
         else:
             shown = "  ".join(f"{name}={value}" for name, value in facts.items())
-            self._lines.append(f"{now:%H:%M:%S}  {event}  {_printable(shown)}\n".encode())
+            self._add(f"{now:%H:%M:%S}  {event}  {_printable(shown)}\n".encode())
+
+    def _add(self, line: bytes) -> None:
+        self._lines.append(line)
         if len(self._lines) >= _FLUSH_LINES:
             self.flush()
 

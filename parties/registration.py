@@ -17,6 +17,7 @@ from config.ocpi import (
     PartnerUnusable,
     PartyID,
     VersionUnsupported,
+    is_success,
 )
 from config.operations import HOSTS, OPERATIONS
 from parties.model import Platform, Role
@@ -92,7 +93,7 @@ def read_data(envelope: Any) -> Any:
     """Give the data of a partner's envelope. Raises PartnerUnusable (3001)."""
     if not isinstance(envelope, dict) or type(envelope.get("status_code")) is not int:
         raise PartnerUnusable("The answer is no OCPI message.")
-    if not 1000 <= envelope["status_code"] < 2000:
+    if not is_success(envelope["status_code"]):
         raise PartnerUnusable(f"The answer has status_code {envelope['status_code']}.")
     return envelope.get("data")
 

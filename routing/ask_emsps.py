@@ -5,7 +5,7 @@ from typing import Literal
 
 import orjson
 
-from config.ocpi import OCPIError
+from config.ocpi import OCPIError, is_success
 from config.operations import HOSTS
 from routing.answers import read_status_code
 from routing.message import Message
@@ -51,7 +51,7 @@ def read_verdict(http_status: int, body: bytes) -> Verdict:
         return "useless"
     if status_code == _TOO_LITTLE:
         return "wants_more"
-    return "knows" if 1000 <= status_code < 2000 and _has_authorization(body) else "useless"
+    return "knows" if is_success(status_code) and _has_authorization(body) else "useless"
 
 
 def _has_authorization(body: bytes) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from config.ocpi import FROM_COUNTRY, FROM_PARTY, TO_COUNTRY, TO_PARTY, PartyID, format_time
+from config.ocpi import FROM_COUNTRY, FROM_PARTY, TO_COUNTRY, TO_PARTY, PartyID, format_time, is_success
 from hub.simulator.objects import Object
 
 
@@ -66,7 +66,7 @@ class Answer(_Message):
 
     @property
     def is_success(self) -> bool:
-        return self.http_status < 300 and 1000 <= (self.status_code or 0) < 2000
+        return self.http_status < 300 and is_success(self.status_code)
 
     @property
     def _envelope(self) -> Mapping[str, Any]:

@@ -34,7 +34,6 @@ from hub.liveness import Liveness
 from hub.metrics import Metrics
 from hub.mirror import Mirror
 from hub.open_routing import OpenRouting
-from hub.ops import make_ops_app
 from hub.own_calls import OwnCalls
 from hub.processes import Processes
 from hub.pulls import Pulls
@@ -204,17 +203,6 @@ def make_client(settings: Settings, guard: AddressGuard) -> Client:
         urgent_share=settings.urgent_in_flight,
         slot_wait=settings.in_flight_wait,
     )
-
-
-async def serve(hub: Hub, member_socket: socket.socket, ops_socket: socket.socket, stop: asyncio.Event) -> None:
-    """Serve members and operators in this one process until `stop` is set, then let requests under way finish."""
-    ops = web.AppRunner(make_ops_app(hub), access_log=None, shutdown_timeout=1)
-    await ops.setup()
-    await web.SockSite(ops, ops_socket).start()
-    try:
-        await serve_members(hub, member_socket, stop, ops_port=ops_socket.getsockname()[1])
-    finally:
-        await ops.cleanup()
 
 
 async def serve_members(

@@ -23,7 +23,7 @@ from tests.hubs import HubOnTest, settings_for
 from tests.scenarios.cast import p1, p3
 from tests.station import ENVELOPE, Receiving, Reply, Station
 from tests.waiting import until
-from tests.wire import masked, unchunked
+from tests.wire import masked, request_lines, unchunked
 
 TOKEN = b"Token @"
 """Stands in a request for the Authorization of the member, which each hub has given out itself."""
@@ -238,18 +238,7 @@ def _unread_by_peer(connection: socket.socket) -> bool:
 
 def request(method: str, path: str, *more: str, body: bytes = b"", drop: Sequence[str] = ()) -> bytes:
     """A request of the CPO's to the eMSP."""
-    lines = [
-        f"{method} /ocpi/2.2.1/{path} HTTP/1.1",
-        "Host: hub.example",
-        f"Authorization: {TOKEN.decode()}",
-        "X-Request-ID: request-1",
-        "X-Correlation-ID: correlation-1",
-        "OCPI-from-country-code: BE",
-        "OCPI-from-party-id: BEC",
-        "OCPI-to-country-code: DE",
-        "OCPI-to-party-id: TNM",
-    ]
-    lines = [line for line in lines if line.partition(":")[0] not in drop] + list(more)
+    lines = request_lines(TOKEN.decode(), method, path, *more, drop=drop)
     if body:
         lines.append(f"Content-Length: {len(body)}")
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + body

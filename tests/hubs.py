@@ -8,11 +8,14 @@ import socket
 from collections.abc import Sequence
 from typing import Any
 
+from aiohttp import web
+
 from config.settings import Settings, read_settings
 from hub.handshake import Caller
 from hub.listener import listen
 from hub.members import Members
-from hub.server import Hub, serve
+from hub.ops import make_ops_app
+from hub.server import Hub, serve_members
 from hub.simulator import SimulatedPlatform
 from hub.trace import RequestLog
 from parties.model import Role
@@ -41,6 +44,17 @@ def settings_for(database_url: str, **settings: Any) -> Settings:
     if os.environ.get(FAST_LANE_VARIABLE) == "off":
         defaults["fast_lane"] = False
     return read_settings(**defaults | {"database_url": database_url} | settings)
+
+
+async def serve(hub: Hub, member_socket: socket.socket, ops_socket: socket.socket, stop: asyncio.Event) -> None:
+    """Serve members and operators in this one process until `stop` is set, then let requests under way finish."""
+    ops = web.AppRunner(make_ops_app(hub), access_log=None, shutdown_timeout=1)
+    await ops.setup()
+    await web.SockSite(ops, ops_socket).start()
+    try:
+        await serve_members(hub, member_socket, stop, ops_port=ops_socket.getsockname()[1])
+    finally:
+        await ops.cleanup()
 
 
 class HubOnTest:

@@ -1,6 +1,7 @@
 """Bytes as they went over the wire, made comparable."""
 
 import re
+from collections.abc import Sequence
 
 _MASKED = (
     (re.compile(rb"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"), b"UUID"),
@@ -12,6 +13,22 @@ _MASKED = (
     (re.compile(rb'"timestamp":"[^"]*"'), b'"timestamp":"TIME"'),
 )
 _CHUNK = re.compile(rb"([0-9a-f]+)\r\n")
+
+
+def request_lines(authorization: str, method: str, path: str, *more: str, drop: Sequence[str] = ()) -> list[str]:
+    """The lines of the head of a request of the CPO's to the eMSP, but for those that are dropped."""
+    lines = [
+        f"{method} /ocpi/2.2.1/{path} HTTP/1.1",
+        "Host: hub.example",
+        f"Authorization: {authorization}",
+        "X-Request-ID: request-1",
+        "X-Correlation-ID: correlation-1",
+        "OCPI-from-country-code: BE",
+        "OCPI-from-party-id: BEC",
+        "OCPI-to-country-code: DE",
+        "OCPI-to-party-id: TNM",
+    ]
+    return [line for line in lines if line.partition(":")[0] not in drop] + list(more)
 
 
 def masked(data: bytes) -> bytes:

@@ -23,7 +23,9 @@ from parties.model import Role
 from tests.hub.test_client import Certificates
 from tests.hubs import HubOnTest, settings_for
 from tests.scenarios.cast import p1, p3
+from tests.station import ENVELOPE, reply
 from tests.waiting import until
+from tests.wire import request_lines
 
 QUIET_SECONDS = 0.15
 """How long nothing has to come from a hub that waits for more of a request."""
@@ -37,7 +39,6 @@ _MASKED = (
     (re.compile(rb"/-/[A-Za-z0-9_-]+"), b"/-/ALIAS"),
     (re.compile(rb'"timestamp":"[^"]*"'), b'"timestamp":"TIME"'),
 )
-ENVELOPE = b'{"data":[],"status_code":1000,"timestamp":"2026-01-01T00:00:00Z"}'
 CHUNKED = b"%x\r\n%b\r\n0\r\n\r\n" % (len(ENVELOPE), ENVELOPE)
 
 
@@ -45,14 +46,6 @@ def masked(data: bytes) -> bytes:
     for pattern, replacement in _MASKED:
         data = pattern.sub(replacement, data)
     return data
-
-
-def reply(body: bytes = ENVELOPE, status: str = "200 OK", *lines: str, framed: bool = True) -> bytes:
-    """An answer of the receiver's, as it goes over the wire."""
-    head = [f"HTTP/1.1 {status}", "Content-Type: application/json", *lines]
-    if framed:
-        head.append(f"Content-Length: {len(body)}")
-    return "\r\n".join([*head, "", ""]).encode() + body
 
 
 class Receiver(asyncio.Protocol):
@@ -155,22 +148,8 @@ class Two:
     authorization: str
     station: Station
 
-    def head(self, method: str, path: str, *more: str, drop: Sequence[str] = ()) -> list[str]:
-        lines = [
-            f"{method} /ocpi/2.2.1/{path} HTTP/1.1",
-            "Host: hub.example",
-            f"Authorization: {self.authorization}",
-            "X-Request-ID: request-1",
-            "X-Correlation-ID: correlation-1",
-            "OCPI-from-country-code: BE",
-            "OCPI-from-party-id: BEC",
-            "OCPI-to-country-code: DE",
-            "OCPI-to-party-id: TNM",
-        ]
-        return [line for line in lines if line.partition(":")[0] not in drop] + list(more)
-
     def request(self, method: str, path: str, *more: str, body: bytes = b"", drop: Sequence[str] = ()) -> bytes:
-        lines = self.head(method, path, *more, drop=drop)
+        lines = request_lines(self.authorization, method, path, *more, drop=drop)
         if body:
             lines.append(f"Content-Length: {len(body)}")
         return "\r\n".join([*lines, "", ""]).encode() + body

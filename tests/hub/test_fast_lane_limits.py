@@ -7,7 +7,7 @@ import pytest
 
 from hub import listener, server
 from hub.fast_lane import lane as fast_lane
-from tests.both_lanes import Asking, BothLanes, Piece, both_lanes, request
+from tests.both_lanes import Asking, BothLanes, Piece, Side, both_lanes, request
 from tests.station import Reply, reply
 from tests.waiting import until
 from tests.wire import masked
@@ -84,20 +84,25 @@ async def test_a_body_over_the_limit_is_refused(both: BothLanes) -> None:
     assert seen.requests == []
 
 
+async def ask_without_reading(side: Side, asked: bytes, size: int) -> Asking:
+    """Ask one by one, as long as the hub takes it, for answers of this size, none of which is read."""
+    asking = await side.connect(receives=4096)
+    asking.transport.pause_reading()
+    side.station.requests.clear()
+    side.station.plan[:] = [Reply((reply(b'{"data":"' + b"x" * size + b'","status_code":1000}'),))] * 1000
+    number = 0
+    while len(side.station.requests) == number:
+        number += 1
+        assert number < 300
+        asking.transport.write(side.filled(asked))
+        await side.still(asking)
+    return asking
+
+
 async def test_a_member_that_does_not_read_its_answers_makes_the_hub_hold_little(both: BothLanes) -> None:
-    long = reply(b'{"data":"' + b"x" * 100_000 + b'","status_code":1000}')
     asked = request("GET", SESSION)
     for side in both.sides:
-        asking = await side.connect(receives=4096)
-        asking.transport.pause_reading()
-        side.station.requests.clear()
-        side.station.plan[:] = [Reply((long,))] * 1000
-        number = 0
-        while len(side.station.requests) == number:  # one by one, as long as the hub takes them
-            number += 1
-            assert number < 300
-            asking.transport.write(side.filled(asked))
-            await side.still(asking)
+        asking = await ask_without_reading(side, asked, 100_000)
         # What the hub does not read stays with the member, but for what the kernel keeps.
         more = side.filled(asked) * 60_000
         asking.transport.write(more)
@@ -113,17 +118,8 @@ async def test_a_member_that_does_not_read_its_answers_makes_the_hub_hold_little
 
 
 async def test_a_member_that_reads_nothing_ends_with_the_silence(both: BothLanes) -> None:
-    long = reply(b'{"data":"' + b"x" * 200_000 + b'","status_code":1000}')
     for side in both.sides:
-        asking = await side.connect(receives=4096)
-        asking.transport.pause_reading()
-        side.station.requests.clear()
-        side.station.plan[:] = [Reply((long,))] * 1000
-        number = 0
-        while len(side.station.requests) == number:
-            number += 1
-            asking.transport.write(side.filled(request("GET", SESSION)))
-            await side.still(asking)
+        asking = await ask_without_reading(side, request("GET", SESSION), 200_000)
         await until(lambda side=side, asking=asking: not side.has(asking))
         asking.transport.abort()
 

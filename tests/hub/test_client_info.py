@@ -369,7 +369,10 @@ def a_rule(sender: str, receiver: str, **fields: Any) -> Rule:
 async def test_who_has_no_contract_is_planned_and_each_change_of_it_is_told(start_hub: StartHub) -> None:
     """T-091: to this viewer alone."""
     hub = await start_hub(network="closed")
-    async with registered(hub, p3(client_info=True), p4(client_info=True), p1()) as (emsp, other, _):
+    async with (
+        registered(hub, p3(client_info=True), p4(client_info=True)) as (emsp, other),
+        registered(hub, p1()),  # afterwards, so that all that is pushed about it is seen
+    ):
         await told(emsp, BE_BEC_CPO="PLANNED")
         ids = await add(hub, a_rule("DE-TNM", "BE-BEC"))
         await told(emsp, BE_BEC_CPO="CONNECTED")

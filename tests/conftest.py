@@ -1,6 +1,7 @@
 """What every test may ask for: a database of its own, a hub on it, and platforms registered there."""
 
 import asyncio
+import contextlib
 import itertools
 import os
 import shutil
@@ -98,22 +99,27 @@ async def _execute(dsn: str, statement: str) -> None:
         await connection.close()
 
 
-@pytest.fixture
-async def database_url(postgres: str) -> AsyncIterator[str]:
-    """A migrated database of the test's own."""
+@contextlib.asynccontextmanager
+async def _a_database(postgres: str) -> AsyncIterator[str]:
+    """A migrated database, whose files are copied: half the time of writing it into the log page by page."""
     name = f"test_{os.getpid()}_{next(_numbers)}"
-    await _execute(postgres, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+    await _execute(postgres, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY FILE_COPY")
     yield dsn_of(postgres, name)
     await _execute(postgres, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+@pytest.fixture
+async def database_url(postgres: str) -> AsyncIterator[str]:
+    """A database of the test's own."""
+    async with _a_database(postgres) as url:
+        yield url
 
 
 @pytest.fixture
 async def another_database_url(postgres: str) -> AsyncIterator[str]:
     """A second one, for a hub that is to be compared with another."""
-    name = f"test_{os.getpid()}_{next(_numbers)}"
-    await _execute(postgres, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
-    yield dsn_of(postgres, name)
-    await _execute(postgres, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+    async with _a_database(postgres) as url:
+        yield url
 
 
 @pytest.fixture

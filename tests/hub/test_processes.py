@@ -77,7 +77,7 @@ async def test_what_a_dead_process_held_is_taken_when_its_time_is_over(
                 return not held(hub)
 
             await until(has_lost, "it follows the database")
-            assert not hub.hub.processes.is_alone
+            await until(lambda: not hub.hub.processes.is_alone, "it knows of the other")
             await connection.execute(
                 "UPDATE hub_process SET seen_at = seen_at - $2::interval WHERE id = $1", dead, processes.LEASE
             )
